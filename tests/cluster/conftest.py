@@ -1,0 +1,58 @@
+"""One real cluster for all tests of this folder: brought up by the README's command, taken down only by whom it was not up before."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saltern import definition
+from saltern.model import Cluster
+
+from .lab_shell import CHECKOUT, Shell, lab_environment
+
+
+def make(target: str, log: Path, timeout_s: float) -> str:
+    """Run a make target, its output into ``log`` as it comes; returns that output, fails with its end."""
+    with log.open("w") as stream:
+        done = subprocess.run(
+            ["make", target], cwd=CHECKOUT, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            timeout=timeout_s, check=False,
+        )
+    output = log.read_text()
+    assert done.returncode == 0, f"make {target} exited {done.returncode}; the end of {log}:\n{output[-6000:]}"
+    return output
+
+
+def cluster_is_up() -> bool:
+    """Whether an operator's cluster already runs: then the tests look at it and leave it running."""
+    done = subprocess.run(
+        ["kubectl", "get", "--raw=/readyz"], env=lab_environment(), cwd=CHECKOUT, capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def first_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What `make up` printed when it made (or found) the cluster; the cluster lives as long as the session."""
+    was_up = cluster_is_up()
+    logs = tmp_path_factory.mktemp("make")
+    try:
+        yield make("up", logs / "up.log", timeout_s=75 * 60)
+    finally:
+        if not was_up:
+            make("down", logs / "down.log", timeout_s=5 * 60)
+
+
+@pytest.fixture(scope="session")
+def shell(first_up: str) -> Shell:
+    """The operator's shell of the running lab."""
+    return Shell(lab_environment())
+
+
+@pytest.fixture(scope="session")
+def table() -> Cluster:
+    """The definition that the cluster was made from."""
+    return definition.load([CHECKOUT / "pillar"])
