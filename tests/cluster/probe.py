@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from .lab_shell import CHECKOUT, Shell
@@ -54,7 +55,7 @@ class Probe:
         return f"{self.answered} answered, {self.failed} failed, longest gap {self.longest_gap_s:.1f} s"
 
 
-def wait_until(what: str, condition, deadline_s: float, every_s: float = 1.0) -> None:  # noqa: ANN001
+def wait_until(what: str, condition: Callable[[], object], deadline_s: float, every_s: float = 1.0) -> None:
     """Ask ``condition()`` until it is true; fails with ``what`` and its last answer at the deadline."""
     end = time.monotonic() + deadline_s
     while not (last := condition()):
