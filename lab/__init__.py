@@ -1,0 +1,1 @@
+"""The embedded Proxmox lab: a separate program; the product never imports it."""
