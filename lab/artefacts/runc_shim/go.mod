@@ -1,0 +1,3 @@
+module lab/runcshim
+
+go 1.26
