@@ -173,7 +173,7 @@ class Patience:
     """How long silence is borne, in seconds.
 
     A node that has shown no sign of life for ``silent_s`` is asked whether it still runs the job; it has ``answer_s``
-    to say so and ``strikes`` chances. A loaded node answers late, a dead one never: the defaults tell them apart in 45 s.
+    to say so and ``strikes`` chances. A loaded node answers late, a dead one never: the defaults allow 45 s to tell.
     """
 
     silent_s: float = 15.0
