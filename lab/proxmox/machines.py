@@ -1,7 +1,8 @@
 """What the API needs of the machines behind it: one Protocol, implemented outside of this package.
 
 All methods block and are called from worker threads, never two at the same time for the same machine, except
-``running``, ``interfaces`` and ``exec``, which may come at any time. None of them knows about permissions, locks or tasks.
+``running``, ``interfaces`` and ``exec``, which may come at any time.
+None of them knows about permissions, locks or tasks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The reason phrase on the wire.
 
-Proxmox says in the reason phrase what went wrong (``HTTP/1.1 500 VM is locked (clone)``), and its clients read it there.
+Proxmox says in the reason phrase what went wrong (``HTTP/1.1 500 VM is locked (clone)``), and clients read it there.
 ASGI has no field for it, so the application puts it into a header of its own, and the connection here moves it from
 there into the status line.
 """

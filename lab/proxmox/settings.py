@@ -64,7 +64,7 @@ class Durations:
 
 @dataclass(frozen=True)
 class Limits:
-    """Time-outs and delays that clients can see, in seconds, and the number of allocations that a storage does at once."""
+    """Time-outs and delays that clients see, in seconds, and how many allocations a storage does at once."""
 
     guest_lock_s: float = 10.0
     clone_lock_s: float = 1.0
@@ -114,7 +114,7 @@ def load(path: Path | None) -> Settings:
     try:
         return from_mapping(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as err:
-        raise SettingsError(f"{path}: {err}; see the classes of lab/proxmox/settings.py for the keys that exist") from err
+        raise SettingsError(f"{path}: {err}; lab/proxmox/settings.py says which keys exist") from err
 
 
 def from_mapping(data: dict[str, Any]) -> Settings:
