@@ -1,0 +1,115 @@
+"""What a create has made so far, on disk: so that its failure, or its death, removes exactly that.
+
+One file a machine, `<state_dir>/<cluster>/machines/NAME.json`, written before each act and removed at the end; the
+lock beside it tells a create that runs from one that died. No secret is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from saltern.proxmox import locks
+
+
+@dataclass
+class Record:
+    """What one create has made, or was about to make.
+
+    Attributes:
+        name: the machine.
+        address: address taken from the worker range, or None.
+        node, vmid: where the machine is, once a clone was asked for.
+        upid: the task that may still run.
+        upid_call: the call that started that task.
+        seed_node, seed_volid: the seed image, once its upload was asked for.
+        key: whether a minion key was accepted for it.
+        previous_key: the public key that had been accepted under that name before, or None.
+    """
+
+    name: str
+    address: str | None = None
+    node: str | None = None
+    vmid: int | None = None
+    upid: str | None = None
+    seed_node: str | None = None
+    seed_volid: str | None = None
+    key: bool = False
+    previous_key: str | None = None
+    path: Path = field(default=Path(), repr=False)
+
+    @property
+    def made_anything(self) -> bool:
+        """Whether there is anything to take back on Proxmox or on the master."""
+        return bool(self.vmid is not None or self.seed_volid or self.key)
+
+    def note(self, **changes: Any) -> None:
+        """Change fields and write them down before going on."""
+        for key, value in changes.items():
+            setattr(self, key, value)
+        content = {key: value for key, value in asdict(self).items() if key != "path"}
+        part = self.path.with_suffix(".part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            json.dump(content, out, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(self.path)
+
+    def close(self) -> None:
+        """All is well, or all is taken back: forget it."""
+        self.path.unlink(missing_ok=True)
+
+
+class Journal:
+    """The records of one cluster's creates.
+
+    Args:
+        directory: made with mode 0700 when first used.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[Record]:
+        """Hold the machine's record: a fresh one, or what a create that died has left.
+
+        Raises: TimedOut when another process is creating or destroying this machine.
+        """
+        # Two seconds, not none: `unfinished` in another process takes the lock for an instant, to see whether it is free.
+        with locks.one_of([self._lock(name)], 2, f"Creating or destroying {name}"):
+            path = self._directory / f"{name}.json"
+            yield _read(path) if path.exists() else Record(name, path=path)
+
+    def unfinished(self) -> set[str]:
+        """Machines whose create died: what is on Proxmox of them is no machine yet."""
+        return {record.name for record in self._records() if not locks.is_held(self._lock(record.name))}
+
+    def addresses(self) -> set[str]:
+        """Addresses that creates have taken and Proxmox may not know yet."""
+        return {record.address for record in self._records() if record.address}
+
+    def _lock(self, name: str) -> Path:
+        return self._directory / f"{name}.lock"
+
+    def _records(self) -> list[Record]:
+        return [record for path in sorted(self._directory.glob("*.json")) if (record := _read_if_there(path))]
+
+
+def _read_if_there(path: Path) -> Record | None:
+    try:
+        return _read(path)
+    except FileNotFoundError:  # its create ended since the directory was listed
+        return None
+
+
+def _read(path: Path) -> Record:
+    known = {each.name for each in fields(Record)}
+    content = json.loads(path.read_text())
+    return Record(**{key: value for key, value in content.items() if key in known}, path=path)

@@ -1,0 +1,184 @@
+"""Taking machines away: what the operator asks for, and what a failed create has made."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from saltern.proxmox import inventory, machine, tasks
+from saltern.proxmox.api import Proxmox
+from saltern.proxmox.errors import Busy, MachineIdTaken, NotFound, ProxmoxError, Refused
+from saltern.proxmox.inventory import Machine
+from saltern.proxmox.journal import Record
+from saltern.proxmox.tasks import Upid
+
+_ATTEMPTS = 6
+_LONGEST_PAUSE_S = 15.0
+_REMOVAL_S = 120.0
+Result = TypeVar("Result")
+
+
+class Keys(Protocol):
+    """The master's minion keys, by minion ID."""
+
+    def accept(self, name: str, public_key: str) -> None:
+        """Accept this public key (PEM) for that minion."""
+
+    def forget(self, name: str) -> None:
+        """Remove the accepted key, if there is one."""
+
+
+@dataclass
+class Outcome:
+    """What was taken back, and what could not be, each as a phrase."""
+
+    removed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"Removed again: {', '.join(self.removed) or 'nothing, for nothing was made'}."]
+        if self.left:
+            parts.append(f"LEFT BEHIND, and removed first when the same command runs again: {'; '.join(self.left)}")
+        return " ".join(parts)
+
+
+def persistently(act: Callable[[], Result], pause: Callable[[float], None] = time.sleep) -> Result:
+    """Do something, and again when Proxmox timed out on one of its own locks or gave its machine number away.
+
+    Other failures are final. The pauses grow and vary, so that creates that run side by side do not collide again.
+
+    Raises: what `act` raises last.
+    """
+    for attempt in range(_ATTEMPTS - 1):
+        try:
+            return act()
+        except (Busy, MachineIdTaken):
+            pause(random.uniform(0.5, 1.0) * min(2.0**attempt, _LONGEST_PAUSE_S))  # noqa: S311  # spreads retries
+    return act()
+
+
+def machine_and_seed(api: Proxmox, found: Machine, pause: Callable[[float], None] = time.sleep) -> list[str]:
+    """Stop a machine, wait, destroy it with its disks and its places in backup, replication and HA jobs.
+
+    A seed image that is still in its drive goes too; an image that is not one of its own seeds stays.
+
+    Returns: what was removed, as phrases. Raises: ProxmoxError.
+    """
+    if found.template:
+        raise Refused(f"Destroying {found.name}", "it is a template", "Remove templates in Proxmox itself.")
+    seeds = machine.seeds_of(found.name, inventory.config(api, found))
+    _stop_and_delete(api, found.path, pause)
+    removed = [f"machine {found.vmid} on {found.node}"]
+    for volid in seeds:
+        if _image_deleted(api, found.node, volid, pause):
+            removed.append(f"seed image {volid}")
+    return removed
+
+
+def made(api: Proxmox, record: Record, keys: Keys, pause: Callable[[float], None] = time.sleep) -> Outcome:
+    """Take back exactly what a record says that its create made; the record is closed when nothing is left.
+
+    A machine of the recorded number but of another name is somebody else's: it is not touched.
+    """
+    outcome = Outcome()
+    acts: list[tuple[str, Callable[[], str | None]]] = [
+        (f"task {record.upid}", lambda: _task_ended(api, record, pause)),
+        (f"machine {record.vmid} on {record.node}", lambda: _machine_removed(api, record, pause)),
+        (f"seed image {record.seed_volid}", lambda: _seed_removed(api, record, pause)),
+        (f"minion key of {record.name}", lambda: _key_removed(record, keys)),
+    ]
+    for title, act in acts:
+        try:
+            removed = act()
+        except (ProxmoxError, OSError) as err:
+            outcome.left.append(f"{title}: {err}")
+        else:
+            outcome.removed += [removed] if removed else []
+    if record.address:
+        outcome.removed.append(f"reservation of {record.address}")
+    if not outcome.left:
+        record.close()
+    return outcome
+
+
+def image(api: Proxmox, node: str, volid: str, pause: Callable[[float], None] = time.sleep) -> None:
+    """Delete an image from its storage. Raises: ProxmoxError, NotFound when it is not there."""
+    storage = volid.split(":")[0]
+    path = f"nodes/{node}/storage/{storage}/content/{volid}"
+    persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S), pause)
+
+
+def _stop_and_delete(api: Proxmox, path: str, pause: Callable[[float], None]) -> None:
+    # Always stopped first: Proxmox refuses to destroy a machine that runs, and stopping a stopped one is no error.
+    persistently(lambda: api.task("POST", f"{path}/status/stop", timeout_s=_REMOVAL_S), pause)
+    options = {"purge": 1, "destroy-unreferenced-disks": 1}
+    persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S, **options), pause)
+
+
+def _task_ended(api: Proxmox, record: Record, pause: Callable[[float], None]) -> None:
+    """Stop the task that a broken-off create left running: it holds the machine's lock."""
+    if record.upid is None:
+        return
+    upid = Upid.parse(record.upid)
+    try:
+        tasks.abort(api, upid)
+        api.finish(f"Stopping task {upid.type}", upid.text, _REMOVAL_S)
+    except NotFound:
+        pass  # Proxmox keeps only the last tasks: this one ended long ago.
+    except ProxmoxError:
+        # An aborted task's status is an error, which is what was asked for; whether it still runs is what counts.
+        if api.call("GET", f"nodes/{upid.node}/tasks/{upid.text}/status")["status"] != "stopped":
+            raise
+    record.note(upid=None)
+
+
+def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) -> str | None:
+    if record.vmid is None:
+        return None
+    path = f"nodes/{record.node}/qemu/{record.vmid}"
+    try:
+        name = api.call("GET", f"{path}/config").get("name")
+        if name is None:
+            raise Refused(
+                f"GET {path}/config",
+                "the machine has no name yet, so it may be another clone that has just begun",
+                f"Look at it in Proxmox; if it is a leftover: qm unlock {record.vmid} && qm destroy {record.vmid}.",
+            )
+        if name != record.name:
+            return None
+        _stop_and_delete(api, path, pause)
+    except NotFound:
+        return None
+    finally_removed = f"machine {record.vmid} on {record.node}"
+    record.note(vmid=None)
+    return finally_removed
+
+
+def _seed_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) -> str | None:
+    if not record.seed_volid or not record.seed_node:
+        return None
+    volid = record.seed_volid
+    removed = _image_deleted(api, record.seed_node, volid, pause)
+    record.note(seed_volid=None)
+    return f"seed image {volid}" if removed else None
+
+
+def _image_deleted(api: Proxmox, node: str, volid: str, pause: Callable[[float], None]) -> bool:
+    try:
+        image(api, node, volid, pause)
+    except NotFound:
+        return False
+    return True
+
+
+def _key_removed(record: Record, keys: Keys) -> str | None:
+    if not record.key:
+        return None
+    keys.forget(record.name)
+    if record.previous_key:
+        keys.accept(record.name, record.previous_key)
+    record.note(key=False)
+    return f"minion key of {record.name}" + (" (the one before it is accepted again)" if record.previous_key else "")

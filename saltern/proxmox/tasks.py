@@ -1,0 +1,90 @@
+"""Proxmox tasks: what long calls return instead of a result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from saltern.proxmox.errors import TimedOut, from_task
+
+# Proxmox tells nobody when a task ends, so its status is asked again: at once often (a linked clone takes a
+# second), later every two seconds (a full clone takes minutes).
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 2.0
+_LOG_LINES = 8
+
+
+class Caller(Protocol):
+    """The part of the API that this module needs."""
+
+    def call(self, method: str, path: str, /, **parameters: Any) -> Any:
+        """Make one call; returns its `data`."""
+
+
+@dataclass(frozen=True)
+class Upid:
+    """A task's identity, `UPID:node:pid:pstart:start:type:id:user:`.
+
+    The node is not always the one that the call was for: an upload runs on the node that was contacted.
+    """
+
+    text: str
+    node: str
+    type: str
+
+    @classmethod
+    def parse(cls, text: str) -> Upid:
+        """Read a UPID. Raises: ValueError when it is none."""
+        fields = text.split(":")
+        if len(fields) < 9 or fields[0] != "UPID":
+            raise ValueError(f"not a Proxmox task identifier: {text!r}")
+        return cls(text, node=fields[1], type=fields[5])
+
+
+def wait(
+    api: Caller, call: str, upid: Upid, timeout_s: float, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """Wait until a task has ended, and read how.
+
+    Args:
+        api: the connection.
+        call: what started the task, for messages.
+        upid: the task.
+        timeout_s: time limit in seconds.
+        pause: sleeps that many seconds.
+
+    Raises: TaskFailed or a narrower ProxmoxError when its exit status is an error; TimedOut.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause_s = _FIRST_PAUSE_S
+    while (status := api.call("GET", f"nodes/{upid.node}/tasks/{upid.text}/status"))["status"] != "stopped":
+        if time.monotonic() >= deadline:
+            raise TimedOut(
+                call,
+                f"the task {upid.text} still runs after {timeout_s:.0f} s",
+                f"Look at it on the Proxmox node {upid.node} (pvenode task log {upid.text}); a slow storage needs a "
+                "larger task_timeout_s in the provider file.",
+            )
+        pause(pause_s)
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+    exit_status = status.get("exitstatus", "the task ended without a status")
+    if not succeeded(exit_status):
+        raise from_task(call, exit_status, last_log_lines(api, upid))
+
+
+def succeeded(exit_status: str) -> bool:
+    """`OK` and `WARNINGS: n` are success; "stopped" alone says nothing."""
+    return exit_status == "OK" or exit_status.startswith("WARNINGS")
+
+
+def last_log_lines(api: Caller, upid: Upid) -> list[str]:
+    """The last lines of a task's log, oldest first."""
+    rows = api.call("GET", f"nodes/{upid.node}/tasks/{upid.text}/log", start=0, limit=500)
+    return [row["t"] for row in rows][-_LOG_LINES:]
+
+
+def abort(api: Caller, upid: Upid) -> None:
+    """Ask Proxmox to stop a task. A task that has ended is left as it is."""
+    api.call("DELETE", f"nodes/{upid.node}/tasks/{upid.text}")
