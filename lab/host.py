@@ -80,7 +80,7 @@ class Host:
 
     @property
     def manages_cgroups(self) -> bool:
-        """Whether the lab makes the nodes' cgroups itself: with systemd as PID 1, systemd-nspawn asks systemd for a scope."""
+        """Whether the lab makes the nodes' cgroups itself; where systemd is PID 1, systemd-nspawn asks it for a scope."""
         return not self.systemd
 
     @property
@@ -92,7 +92,7 @@ class Host:
     def ignored_preflight_errors(self) -> list[str]:
         """The checks of kubeadm that cannot pass here; usually none.
 
-        SystemVerification refuses cgroup v1 and looks for the kernel's configuration, which a built-in kernel need not show.
+        SystemVerification refuses cgroup v1, and looks for a kernel configuration that a kernel without modules lacks.
         """
         errors = []
         if self.cgroup_version == 1 or self.modules_dir is None:
@@ -238,7 +238,9 @@ def _cgroup_version(mounts: str) -> int:
 
 
 def _capabilities(status: str) -> int:
-    masks = {key: int(value, 16) for key, _, value in (line.partition(":\t") for line in status.splitlines()) if "Cap" in key}
+    masks = {
+        key: int(value, 16) for key, _, value in (line.partition(":\t") for line in status.splitlines()) if "Cap" in key
+    }
     return masks["CapEff"] & masks["CapBnd"]
 
 

@@ -76,3 +76,25 @@ def run(
     if output.returncode:
         raise CommandError([str(word) for word in argv], output.returncode, output.stderr or output.stdout)
     return output.stdout
+
+
+def pipe(argv: Sequence[str | Path], stdin: bytes, timeout_s: float = 600) -> tuple[int, bytes, bytes]:
+    """Run a command with bytes in and out, whatever its exit code.
+
+    Args:
+        argv: the command and its arguments.
+        stdin: bytes for its standard input.
+        timeout_s: how long it may take.
+
+    Returns:
+        Exit code, standard output, standard error.
+
+    Raises:
+        LabError: it was still running at the deadline (it is killed then).
+    """
+    words = [str(word) for word in argv]
+    try:
+        done = subprocess.run(words, input=stdin, capture_output=True, timeout=timeout_s)  # noqa: S603  (a list of words)
+    except subprocess.TimeoutExpired as err:
+        raise LabError(f"`{words[0]}` was still running after {timeout_s:g} s and was ended") from err
+    return done.returncode, done.stdout, done.stderr

@@ -1,0 +1,1 @@
+"""The lab's machines: system containers that boot from a template, as a virtual machine boots from its disk."""
