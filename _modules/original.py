@@ -1,0 +1,179 @@
+"""What was on a node before: kept once, given back by the ``clean`` states.
+
+A file is kept as ``<directory>/<basename>.original`` (the first directory is the working one that a reboot may empty, the last one is durable);
+one that did not exist is kept as ``<basename>.absent``. What is no file (live sysctl values, say) is noted in ``<directory>/noted.json``.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+NOTED = "noted.json"
+
+
+def kept(path, directories):
+    """Where the original of a file is kept.
+
+    path: the file; directories: list of backup directories.
+    Returns the path of the copy, of the ``.absent`` mark, or ``None`` when nothing is kept yet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.kept /etc/fstab '[/tmp/provisioner/backup, /var/backups/saltern]'
+    """
+    for directory in directories:
+        for copy in _copies(path, directory):
+            if copy.exists():
+                return str(copy)
+    return None
+
+
+def keep(path, directories):
+    """Copy a file into every backup directory, unless one of them has it: only the first state is the original.
+
+    Owner, mode and times go with it. Returns True when it was kept now.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.keep /etc/fstab '[/tmp/provisioner/backup, /var/backups/saltern]'
+    """
+    if kept(path, directories):
+        return False
+    for directory in directories:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        copy, absent = _copies(path, directory)
+        if os.path.lexists(path):
+            _copy(path, copy)
+        else:
+            absent.touch()
+    return True
+
+
+def restore(path, directories):
+    """Put the original of a file back, or remove the file when there was none; the kept copies go.
+
+    Returns ``"restored"``, ``"removed"`` or ``None`` when nothing was kept.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.restore /etc/haproxy/haproxy.cfg '[/tmp/provisioner/backup, /var/backups/saltern]'
+    """
+    copy = kept(path, directories)
+    if copy is None:
+        return None
+    if copy.endswith(".absent"):
+        Path(path).unlink(missing_ok=True)
+        done = "removed"
+    else:
+        _copy(copy, f"{path}.restored")
+        Path(f"{path}.restored").replace(path)
+        done = "restored"
+    forget(path, directories)
+    return done
+
+
+def forget(path, directories):
+    """Drop the kept copies of a file.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.forget /etc/fstab '[/tmp/provisioner/backup, /var/backups/saltern]'
+    """
+    for directory in directories:
+        for copy in _copies(path, directory):
+            copy.unlink(missing_ok=True)
+
+
+def noted(topic, directories):
+    """The facts noted under a topic, from the durable directory (the last one).
+
+    Returns a dict (empty when nothing is noted). Raises CommandExecutionError when the notes cannot be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.noted sysctl '[/tmp/provisioner/backup, /var/backups/saltern]'
+    """
+    return _notes(directories).get(topic, {})
+
+
+def note(topic, facts, directories):
+    """Note facts under a topic; those noted before stay, for they are the older ones.
+
+    topic: e.g. ``sysctl``; facts: dict of strings. Returns the facts that are new.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.note sysctl '{vm.swappiness: "60"}' '[/tmp/provisioner/backup, /var/backups/saltern]'
+    """
+    notes = _notes(directories)
+    new = {key: value for key, value in facts.items() if key not in notes.get(topic, {})}
+    if new:
+        _write_notes(notes | {topic: notes.get(topic, {}) | new}, directories)
+    return new
+
+
+def unnote(topic, directories):
+    """Drop a topic after what it says was given back. Returns the facts that it had.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.unnote sysctl '[/tmp/provisioner/backup, /var/backups/saltern]'
+    """
+    notes = _notes(directories)
+    facts = notes.pop(topic, {})
+    if facts:
+        _write_notes(notes, directories)
+    return facts
+
+
+def _copies(path, directory):
+    """The two names under which a directory may keep a file."""
+    base = Path(directory) / Path(path).name
+    return base.with_name(base.name + ".original"), base.with_name(base.name + ".absent")
+
+
+def _copy(source, target):
+    """Copy with times, mode and owner; a link stays a link."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target, follow_symlinks=False)
+    facts = os.lstat(source)
+    os.chown(target, facts.st_uid, facts.st_gid, follow_symlinks=False)
+
+
+def _notes(directories):
+    """All topics."""
+    path = Path(directories[-1]) / NOTED
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as err:
+        raise CommandExecutionError(
+            f"{path}: not JSON ({err}); it holds what this node was before Saltern: mend it, or move it away to go on without"
+        ) from err
+
+
+def _write_notes(notes, directories):
+    """Replace the notes in one step."""
+    path = Path(directories[-1]) / NOTED
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(notes, indent=1, sort_keys=True))
+    temporary.replace(path)

@@ -1,0 +1,136 @@
+"""systemd units: the facts of several in one call, and verbs.
+
+Salt's own ``service`` module asks systemd five times a unit; a node's run looks at all of its units at once.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload")
+# A start that takes longer has failed, whatever systemd still hopes for (crio.service has no limit of its own).
+ACT_LIMIT_S = 120
+
+
+def facts(units):
+    """What systemd knows of units.
+
+    units: list of names with their suffix. Returns ``{unit: {"loaded": bool, "active": bool, "state": str, "enabled": bool, "stale": bool}}``;
+    state: e.g. ``active (running)``; enabled: starts at boot (static and aliased units count); stale: its files changed since systemd read them.
+    Raises CommandExecutionError when systemd does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.facts '[crio.service, kubelet.service]'
+    """
+    done = _systemctl(["show", "--property", ",".join(PROPERTIES), *units])
+    blocks = parse_show(done)
+    if len(blocks) != len(units):
+        raise CommandExecutionError(f"systemctl show told of {len(blocks)} units, asked for {len(units)}: {', '.join(units)}")
+    return {unit: describe(block) for unit, block in zip(units, blocks, strict=True)}
+
+
+def parse_show(text):
+    """The answer of ``systemctl show`` for several units: a list of ``{property: value}``, in the order asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.parse_show "Id=crio.service"
+    """
+    blocks = [block for block in text.strip().split("\n\n") if block.strip()]
+    return [dict(row.partition("=")[::2] for row in block.splitlines()) for block in blocks]
+
+
+def describe(properties):
+    """The facts of one unit from its properties.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.describe '{LoadState: loaded, ActiveState: active, SubState: running, UnitFileState: enabled, NeedDaemonReload: "no"}'
+    """
+    return {
+        "loaded": properties["LoadState"] == "loaded",
+        "active": properties["ActiveState"] in ("active", "reloading"),
+        "state": f"{properties['ActiveState']} ({properties['SubState']})",
+        "enabled": properties["UnitFileState"] in ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect"),
+        "stale": properties["NeedDaemonReload"] == "yes",
+    }
+
+
+def daemon_reload():
+    """Have systemd read its unit files again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.daemon_reload
+    """
+    _systemctl(["daemon-reload"])
+
+
+def enable(unit):
+    """Have a unit start at boot.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.enable crio.service
+    """
+    _systemctl(["enable", unit])
+
+
+def disable(unit):
+    """Keep a unit from starting at boot.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.disable crio.service
+    """
+    _systemctl(["disable", unit])
+
+
+def act(verb, unit):
+    """Start, stop, restart or reload a unit, and wait for it.
+
+    Raises CommandExecutionError with systemd's words and the unit's last journal lines, for there the cause is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.act restart crio.service
+    """
+    try:
+        _systemctl([verb, unit], limit_s=ACT_LIMIT_S)
+    except CommandExecutionError as err:
+        raise CommandExecutionError(f"{err}\n{journal(unit)}".rstrip()) from err
+
+
+def journal(unit, lines=8):
+    """The last journal lines of a unit, text.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.journal crio.service
+    """
+    argv = ["journalctl", "--unit", unit, "--lines", str(lines), "--no-pager", "--output", "cat"]
+    return __salt__["cmd.run_stdout"](argv, python_shell=False, ignore_retcode=True)
+
+
+def _systemctl(arguments, limit_s=60):
+    """Run systemctl; its output. Raises CommandExecutionError."""
+    argv = ["systemctl", "--no-pager", *arguments]
+    done = __salt__["cmd.run_all"](argv, python_shell=False, ignore_retcode=True, timeout=limit_s)
+    if done["retcode"]:
+        raise CommandExecutionError(f"{' '.join(argv)}: {done['stderr'] or done['stdout']}")
+    return done["stdout"]
