@@ -1,0 +1,112 @@
+"""The one door to a cluster: read the definition, check it as a whole, hand out the model.
+
+    >>> cluster = load(["/srv/saltern/pillar", "/etc/saltern/pillar"])
+    >>> str(cluster.endpoint)
+    '192.168.100.150:6443'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saltern import schema, source
+from saltern.findings import DefinitionError, Finding, shown
+from saltern.model import Cluster
+from saltern.rules import Draft, Problem, problems
+
+__all__ = ["DefinitionError", "Finding", "Report", "check", "load", "load_cached"]
+
+# What stat says about each file: when this is unchanged, so is the definition.
+Stamp = tuple[tuple[str, int, int, int], ...]
+_cache: dict[tuple[str, ...], tuple[Stamp, Cluster]] = {}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check.
+
+    Attributes:
+        cluster: the cluster, or None when there are errors.
+        errors: all that has to be corrected.
+        warnings: what is doubtful and stops nothing.
+    """
+
+    cluster: Cluster | None
+    errors: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+
+
+def load(pillar_dirs: Iterable[str | Path]) -> Cluster:
+    """Read and check the definition.
+
+    Args:
+        pillar_dirs: directories with cluster.sls and versions.sls; a later one is merged over an earlier one.
+
+    Raises:
+        DefinitionError: with everything that is wrong.
+    """
+    report = check(pillar_dirs)
+    if report.cluster is None:
+        raise DefinitionError(report.errors)
+    return report.cluster
+
+
+def load_cached(pillar_dirs: Iterable[str | Path]) -> Cluster:
+    """As :func:`load`, but parse again only when a file changed: a master compiles one pillar for each minion.
+
+    Raises:
+        DefinitionError: with everything that is wrong.
+    """
+    directories = tuple(str(directory) for directory in pillar_dirs)
+    stamp = stamp_of([Path(directory) for directory in directories])
+    known = _cache.get(directories)
+    if known and known[0] == stamp:
+        return known[1]
+    cluster = load(directories)
+    _cache[directories] = (stamp, cluster)
+    return cluster
+
+
+def stamp_of(directories: Sequence[Path]) -> Stamp:
+    """Path, inode, size and mtime (ns) of each file that is there: an editor's atomic replace shows in the inode."""
+    found = [path for path, _ in source.files(directories) if path.is_file()]
+    facts = [(str(path), path.stat()) for path in found]
+    return tuple((path, fact.st_ino, fact.st_size, fact.st_mtime_ns) for path, fact in facts)
+
+
+def check(pillar_dirs: Iterable[str | Path]) -> Report:
+    """Read the definition and report everything that is wrong or doubtful, without raising."""
+    document = source.read([Path(directory) for directory in pillar_dirs])
+    cluster, found = validate(document.data)
+    absent = () if source.VERSIONS in document.data else ((source.VERSIONS,),)  # reported as a missing file
+    errors = [
+        *document.errors,
+        *(located(problem, document) for problem in found if not problem.warning and problem.key not in absent),
+    ]
+    warnings = [*document.warnings, *(located(problem, document) for problem in found if problem.warning)]
+    return Report(None if errors else cluster, tuple(errors), tuple(warnings))
+
+
+def validate(data: dict[str, Any]) -> tuple[Cluster | None, list[Problem]]:
+    """The cluster that merged data describes, and every problem of single fields and between fields."""
+    cluster, found = schema.parse(data)
+    if cluster is None:
+        return None, found
+    draft = Draft(cluster, data, tuple(problem.key for problem in found))
+    return cluster, [*found, *problems(draft)]
+
+
+def located(problem: Problem, document: source.Document) -> Finding:
+    """A problem as a finding with file and line."""
+    place = document.place(problem.key)
+    return Finding(
+        source.written_path(problem.key),
+        shown(problem.value),
+        problem.rule,
+        problem.remedy,
+        place.file if place else None,
+        place.line if place else None,
+    )
