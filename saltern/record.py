@@ -1,8 +1,8 @@
 """The lock of a cluster and the record of a run, both in the state directory of the installation.
 
 ``<state_dir>/<cluster>/lock`` is held by one operation at a time; ``<state_dir>/<cluster>/runs/<jid>.json`` tells what
-a run did: stages, steps, nodes, seconds, which states changed something, how it ended. Neither holds anything secret: of
-a node's answers only state IDs and the text of failures are kept.
+a run did: stages, steps, nodes, seconds, which states changed something, how it ended. Neither holds anything secret:
+of a node's answers only state IDs and the text of failures are kept.
 """
 
 from __future__ import annotations

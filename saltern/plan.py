@@ -1,0 +1,304 @@
+"""Which steps bring a cluster up, on which nodes, in which order: decided from the definition and what nodes report.
+
+The order is the table :data:`ORDER`; nothing else in the product knows it. Facts in, steps out: no I/O here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from saltern.job import Call, Outcome, Step, StepError
+from saltern.model import Cluster
+
+LOAD_BALANCER, CONTROL_PLANE, WORKER = "load_balancer", "control_plane", "worker"
+
+# The stages of orchestrate.cluster that work on a plan; each waits for its own steps, later ones may have begun before.
+PREPARED, INITIALISED, JOINED, READY, ANNOUNCED, SERVING = (
+    "prepared",
+    "initialised",
+    "joined",
+    "ready",
+    "announced",
+    "serving",
+)
+
+# What waits for what: step -> (its stage, the steps that must have succeeded before it starts). A step that is not
+# needed is left out of a plan, and what waits for it then waits for what it waited for.
+#
+# Two things make a bring-up slow: the chain init -> second -> third control-plane node (each waits for etcd), and the
+# unpacking of images on all nodes. So the chain starts as early as it can: the first node and the load balancers are
+# prepared before the others, init runs while the others are prepared, and the joins do not wait for Cilium. MetalLB is
+# applied as soon as there are workers to run it: Kubernetes starts it on the first node that becomes Ready. It does
+# not wait for Cilium's step, which lasts until Cilium runs on every node.
+ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
+    "balancers prepared": (PREPARED, ()),
+    "first prepared": (PREPARED, ()),
+    "control plane prepared": (PREPARED, ("first prepared",)),
+    "workers prepared": (PREPARED, ("first prepared",)),
+    "members prepared": (PREPARED, ()),
+    "initialised": (INITIALISED, ("first prepared", "balancers prepared", "members prepared")),
+    "authority read": (INITIALISED, ("initialised",)),
+    "authority trusted": (INITIALISED, ("authority read", "balancers prepared")),
+    "cilium": (JOINED, ("initialised",)),
+    "material": (JOINED, ("initialised",)),
+    "control plane joined": (JOINED, ("material", "control plane prepared")),
+    "workers joined": (JOINED, ("material", "workers prepared")),
+    "material revoked": (JOINED, ("material", "control plane joined", "workers joined")),
+    "metallb": (ANNOUNCED, ("workers joined",)),
+    "nodes ready": (READY, ("cilium", "control plane joined", "workers joined")),
+    "verification": (SERVING, ("metallb", "nodes ready")),
+    "address": (SERVING, ("verification",)),
+    "kubeconfigs": (SERVING, ("control plane joined", "members prepared")),
+}
+
+# Room for the slowest node that is not broken: image pulls over a shared disk on loaded cores. Seconds.
+PREPARE_S, INITIALISE_S, JOIN_S, CHART_S, READY_S, QUICK_S = 1200.0, 600.0, 600.0, 900.0, 900.0, 120.0
+
+COMMAND = "salt-run state.orchestrate orchestrate.cluster"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The names of the table by role, in table order."""
+
+    load_balancers: tuple[str, ...] = ()
+    control_plane: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Table:
+        """The table of a definition."""
+        load_balancers, control_plane, workers = (
+            tuple(row.name for row in rows) for rows in (cluster.load_balancers, cluster.control_plane, cluster.workers)
+        )
+        return cls(load_balancers, control_plane, workers)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every node: load balancers, control plane, workers."""
+        return self.load_balancers + self.control_plane + self.workers
+
+    @property
+    def kubernetes(self) -> tuple[str, ...]:
+        """Every node that becomes a Kubernetes node."""
+        return self.control_plane + self.workers
+
+    def of_role(self, role: str) -> tuple[str, ...]:
+        """Names of one role. Raises ValueError for a role that does not exist."""
+        if role not in ROLES:
+            raise ValueError(f"there is no role {role!r}: {', '.join(ROLES)}")
+        return {LOAD_BALANCER: self.load_balancers, CONTROL_PLANE: self.control_plane, WORKER: self.workers}[role]
+
+
+ROLES = (LOAD_BALANCER, CONTROL_PLANE, WORKER)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is known of the cluster when a plan is made.
+
+    Args:
+        table: who should be there.
+        status: node -> what ``kubeadm.status`` reports there ({} or absent: nothing of a cluster yet).
+        public_keys: minion ID -> public key (PEM) as the master has accepted it.
+        left_over: an earlier run ended in the middle, so join material of its may still be valid.
+    """
+
+    table: Table
+    status: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    public_keys: Mapping[str, str] = field(default_factory=dict)
+    left_over: bool = False
+
+    @property
+    def source(self) -> str | None:
+        """The control-plane node that is asked for everything: the first healthy one; None if there is none yet."""
+        return next((node for node in self.table.control_plane if self.is_member(node) and self.healthy(node)), None)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Nodes that have joined the cluster, in table order."""
+        return tuple(node for node in self.table.kubernetes if self.is_member(node))
+
+    def is_member(self, node: str) -> bool:
+        """Whether the node has joined (or begun) the cluster."""
+        return bool(self.status.get(node, {}).get("joined"))
+
+    def healthy(self, node: str) -> bool:
+        """Whether the node's own Kubernetes components answer."""
+        return bool(self.status.get(node, {}).get("healthy"))
+
+
+class PlanError(Exception):
+    """The cluster is in a state that no step may be tried on: text says which, why, and what to type."""
+
+
+def bring_up(picture: Picture) -> list[Step]:
+    """The steps from what the picture shows to the whole table. Raises PlanError when it must not be tried."""
+    _refuse(picture)
+    steps = [step for step in _steps(picture) if step.targets]
+    present = {step.key for step in steps}
+    return [replace(step, stage=ORDER[step.key][0], after=_after(step.key, present)) for step in steps]
+
+
+def _refuse(picture: Picture) -> None:
+    if picture.source is None and (stranded := [n for n in picture.table.control_plane if picture.is_member(n)]):
+        raise PlanError(
+            f"{', '.join(stranded)}: belong to a cluster, but no control-plane node is healthy: a new cluster beside "
+            "the old one would split it, so nothing is tried. Look at one of them: "
+            f"salt {stranded[0]} kubeadm.status; on the node: systemctl status kubelet crio; crictl ps -a"
+        )
+
+
+def _after(key: str, present: Collection[str]) -> tuple[str, ...]:
+    """The steps of the plan that a step waits for; through a step that is left out, to those before it."""
+    found: list[str] = []
+    for before in ORDER[key][1]:
+        found += [before] if before in present else _after(before, present)
+    return tuple(dict.fromkeys(found))
+
+
+def _steps(picture: Picture) -> list[Step]:
+    table = picture.table
+    source = picture.source or table.control_plane[0]
+    return [
+        *_preparation(picture, source),
+        *_beginning(picture, source),
+        *_joins(picture, source),
+        _sls("cilium", "Cilium", (source,), ["cilium"], CHART_S, concurrent=True),
+        _sls("metallb", "MetalLB", (source,), ["metallb"], CHART_S, concurrent=True),
+        _nodes_ready(table, source),
+        _sls("verification", "Test service", (source,), ["verification"], CHART_S, concurrent=True),
+        _sls("kubeconfigs", "Operator's kubeconfig", table.control_plane, ["kubeconfig"], QUICK_S),
+    ]
+
+
+def _preparation(picture: Picture, source: str) -> list[Step]:
+    """The operating system and runtime: new nodes in parallel, members of a running cluster's control plane in turn."""
+    table, node_sls = picture.table, ["os", "binaries", "crio", "kubelet"]
+    new = [node for node in table.control_plane if not picture.is_member(node)]
+    members = tuple(node for node in table.control_plane if picture.is_member(node))
+    begin = picture.source is None
+    first = (source,) if begin else ()
+    others = tuple(node for node in new if node not in first)
+    title = "OS, binaries, CRI-O, kubelet on"
+    return [
+        _sls("balancers prepared", "OS and HAProxy", table.load_balancers, ["os", "haproxy"], PREPARE_S),
+        _sls("first prepared", f"{title} {source}", first, node_sls, PREPARE_S),
+        _sls("control plane prepared", f"{title} control-plane nodes", others, node_sls, PREPARE_S),
+        _sls("workers prepared", f"{title} workers", table.workers, node_sls, PREPARE_S),
+        replace(
+            _sls("members prepared", f"{title} control-plane members", members, node_sls, PREPARE_S),
+            one_at_a_time=True,
+        ),
+    ]
+
+
+def _beginning(picture: Picture, source: str) -> list[Step]:
+    begin = picture.source is None
+    return [
+        replace(
+            _sls("initialised", f"kubeadm init on {source}", (source,) if begin else (), ["kubeadm.initialised"]),
+            deadline_s=INITIALISE_S,
+            reason="no control-plane node has the cluster",
+        ),
+        Step(
+            "authority read",
+            "Cluster CA",
+            (source,),
+            Call("kubeadm.ca_certificate"),
+            deadline_s=QUICK_S,
+            reason="load balancers check the API servers' certificates with it",
+        ),
+        Step(
+            "authority trusted",
+            "HAProxy checks with the cluster CA",
+            picture.table.load_balancers,
+            _trust_call,
+            deadline_s=QUICK_S,
+        ),
+    ]
+
+
+def _trust_call(outcomes: Mapping[str, Outcome]) -> Call:
+    authority = outcomes["authority read"].value()
+    if not authority:
+        raise StepError("the control-plane node returned no CA certificate")
+    return _apply(["haproxy"], pillar={"saltern_ca": authority})
+
+
+def _joins(picture: Picture, source: str) -> list[Step]:
+    """Material, joins, revocation. The material passes through here sealed, each node's for that node alone."""
+    begun = {source} if picture.source is None else set()
+    control_plane = tuple(n for n in picture.table.control_plane if not picture.is_member(n) and n not in begun)
+    workers = tuple(node for node in picture.table.workers if not picture.is_member(node))
+    joining = control_plane + workers
+    keys = {node: picture.public_keys[node] for node in joining if node in picture.public_keys}
+    ask = Call("kubeadm.join_material", kwarg={"public_keys": keys, "control_plane": list(control_plane)})
+    revoke = (source,) if joining or picture.left_over else ()
+    return [
+        Step("material", "Join material", (source,) if joining else (), ask, deadline_s=QUICK_S),
+        Step(
+            "control plane joined",
+            "Control-plane join",
+            control_plane,
+            _join_call,
+            one_at_a_time=True,
+            deadline_s=JOIN_S,
+            reason="not a member yet; one after another, because etcd takes one learner at a time",
+        ),
+        Step("workers joined", "Worker join", workers, _join_call, deadline_s=JOIN_S, reason="not a member yet"),
+        Step(
+            "material revoked",
+            "Join material revoked",
+            revoke,
+            Call("kubeadm.revoke_join_material"),
+            always=True,
+            deadline_s=QUICK_S,
+            reason="tokens and the certificate key must not outlive the joins",
+        ),
+    ]
+
+
+def _join_call(outcomes: Mapping[str, Outcome]) -> Call:
+    sealed = outcomes["material"].value()
+    if not isinstance(sealed, Mapping):
+        raise StepError("the control-plane node returned no join material")
+    return _apply(["kubeadm.joined"], pillar={"saltern_join": dict(sealed)})
+
+
+def _nodes_ready(table: Table, source: str) -> Step:
+    return Step(
+        "nodes ready",
+        f"{len(table.kubernetes)} nodes Ready",
+        (source,),
+        Call("kube.wait_nodes_ready", kwarg={"names": list(table.kubernetes), "deadline_s": int(READY_S)}),
+        deadline_s=READY_S + QUICK_S,
+    )
+
+
+def _sls(
+    key: str,
+    title: str,
+    targets: tuple[str, ...],
+    sls: Sequence[str],
+    deadline_s: float = PREPARE_S,
+    concurrent: bool = False,
+) -> Step:
+    return Step(key, title, targets, _apply(sls, concurrent=concurrent), deadline_s=deadline_s)
+
+
+def _apply(sls: Sequence[str], pillar: Mapping[str, Any] | None = None, concurrent: bool = False) -> Call:
+    """A state run on a node.
+
+    ``concurrent`` is for what acts on the cluster's API and not on the node: it runs beside the node's other state runs.
+    The others queue behind one that an interrupted run left behind (a number: the call itself waits; True would put the
+    call into a file on the node, join material included).
+    """
+    kwarg: dict[str, Any] = {"mods": list(sls)} | ({"concurrent": True} if concurrent else {"queue": QUEUE_LENGTH})
+    return Call("state.apply", kwarg=kwarg | ({"pillar": dict(pillar)} if pillar else {}))
+
+
+# State runs that may wait on a node behind the one that runs.
+QUEUE_LENGTH = 5

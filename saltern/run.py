@@ -1,0 +1,209 @@
+"""One orchestration while it runs: who it is, what it has found out, what it prints and writes down.
+
+The stages (``saltern/stages.py``) share one :class:`Run`. It is free of Salt: the way to the nodes is passed in.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from saltern import definition, record
+from saltern.findings import DefinitionError
+from saltern.job import Job, Patience, Problem, StepError, Transport, TransportError, seconds_text
+from saltern.model import Cluster
+from saltern.plan import PlanError, Table
+
+AGAIN = "salt-run state.orchestrate orchestrate.cluster"
+
+
+class Keys(Protocol):
+    """The minion keys that a master holds: minion IDs, for accepted ones with the public key (PEM)."""
+
+    accepted: Mapping[str, str]
+    pending: frozenset[str]
+    rejected: frozenset[str]
+    denied: frozenset[str]
+
+
+class Master(Transport, Protocol):
+    """A transport that also knows the master's keys and its whole event bus."""
+
+    def keys(self) -> Keys:
+        """The minion keys."""
+
+    def raw_events(self, timeout_s: float) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The bus as (tag, data), waiting at most ``timeout_s`` for the first."""
+
+    def close(self) -> None:
+        """Leave the bus."""
+
+
+class StageError(Exception):
+    """A stage cannot be reached. ``problems`` says on which node, why, and what to type."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = list(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+# What a stage may meet and tell in one message; anything else is a defect and shows its traceback.
+EXPECTED = (StageError, TransportError, StepError, PlanError, DefinitionError, record.LockedError)
+
+
+@dataclass
+class Told:
+    """What a stage tells: a state's result, changes and comment. ``result`` None: it would change something."""
+
+    comment: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    result: bool | None = True
+
+
+@dataclass
+class Run:
+    """The run of an orchestration.
+
+    Args:
+        connect: opens the way to the nodes, called once it is needed.
+        pillar_dirs: directories of the definition.
+        state_dir: where locks and records are kept.
+        jid, user: of the orchestration, for the record.
+        titles: the stages in order, for "stage 3/11".
+        patience: how long silent nodes are borne.
+        test: only say what would be done.
+        report: takes a line for the operator.
+        clock: seconds, monotonic.
+    """
+
+    connect: Callable[[], Master]
+    pillar_dirs: list[str]
+    state_dir: str
+    jid: str = ""
+    user: str = ""
+    titles: list[str] = field(default_factory=list)
+    patience: Patience = field(default_factory=Patience)
+    test: bool = False
+    report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+        self.job: Job | None = None
+        self.answering: set[str] = set()
+        self.status: dict[str, dict[str, Any]] = {}
+        self.left_over = False
+        self.record: record.Record | None = None
+        self.lock: record.Lock | None = None
+        self._jobs: list[Job] = []
+        self._master: Master | None = None
+        self._cluster: Cluster | None = None
+        self._prefix = ""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The definition, read once. Raises DefinitionError."""
+        if self._cluster is None:
+            self._cluster = definition.load(self.pillar_dirs)
+        return self._cluster
+
+    @property
+    def table(self) -> Table:
+        """Names by role."""
+        return Table.of(self.cluster)
+
+    @property
+    def directory(self) -> Path:
+        """Where the cluster's lock and records are."""
+        return record.cluster_dir(self.state_dir, self.cluster.name)
+
+    @property
+    def master(self) -> Master:
+        """The way to the nodes. Raises TransportError."""
+        if self._master is None:
+            self._master = self.connect()
+        return self._master
+
+    def tell(self, line: str) -> None:
+        """Print a line for the operator: time since the start, the stage, the text."""
+        self.report(f"[{seconds_text(self.clock() - self.began)}] {self._prefix}{line}")
+
+    def new_job(self, steps: list[Any]) -> Job:
+        """A job of this run: its lines and its clock."""
+        job = Job(steps, self.master, self.clock, self.tell, self.patience, AGAIN)
+        self._jobs.append(job)
+        return job
+
+    def do(self, title: str, work: Callable[[], Told]) -> Told:
+        """Work at one stage: announced, timed, recorded; what goes wrong is told in one message and ends the run."""
+        self._prefix = f"stage {self._number(title)}: {title} | "
+        self.tell("begins")
+        started = self.clock()
+        try:
+            told = work()
+        except EXPECTED as err:
+            told = Told(str(err), result=False)
+            self._note(title, started, told)
+            self.close(record.FAILED, err.problems if isinstance(err, StageError) else [Problem("", title, str(err))])
+            return told
+        except BaseException:
+            self._give_up()
+            raise
+        self._note(title, started, told)
+        self.tell(f"done in {self.clock() - started:.0f} s")
+        return told
+
+    def close(self, result: str, problems: list[Problem] | None = None) -> None:
+        """End the run: close the record, give back the lock, leave the bus. May be called again."""
+        if self.record:
+            self.record.close(result, self.clock() - self.began, problems)
+        if self.lock:
+            self.lock.release()
+        if self._master:
+            self._master.close()
+        self.record, self.lock, self._master = None, None, None
+
+    def _give_up(self) -> None:
+        """After an interrupt or a defect: revoke what must not outlive the run, then let go of everything."""
+        try:
+            for job in self._jobs:
+                job.clean_up()
+        finally:
+            self.close(record.INTERRUPTED)
+
+    def _number(self, title: str) -> str:
+        return f"{self.titles.index(title) + 1}/{len(self.titles)}" if title in self.titles else "1/1"
+
+    def _note(self, title: str, started: float, told: Told) -> None:
+        if self.record:
+            result = record.FAILED if told.result is False else record.SUCCEEDED
+            steps = [
+                record.step_facts(outcome, self.began)
+                for job in self._jobs
+                for outcome in job.outcomes.values()
+                if outcome.ended is not None and outcome.ended >= started
+            ]
+            facts = {"comment": told.comment, "steps": steps}
+            self.record.stage(title, started - self.began, self.clock() - started, result, **facts)
+
+
+class Ticker:
+    """Call it often: prints ``text()`` when a line is due, every 10 s, or after 5 s if the text has changed."""
+
+    def __init__(self, run: Run, text: Callable[[], str]) -> None:
+        self._run, self._text = run, text
+        self._last, self._last_text = run.clock(), ""
+
+    def __call__(self) -> None:
+        """Print a line if one is due."""
+        since, text = self._run.clock() - self._last, self._text()
+        if since >= Job.LINE_EVERY_S or (text != self._last_text and since >= Job.CHANGED_LINE_EVERY_S):
+            self._last, self._last_text = self._run.clock(), text
+            self._run.tell(text)
