@@ -19,7 +19,8 @@ def pause_recipe(arch: str) -> Recipe:
 
 def pinns_recipe(crio_version: str, arch: str) -> Recipe:
     """Return what decides the pinns program."""
-    return {"kind": "c program", "name": "pinns", "source": f"cri-o v{crio_version}", "flags": list(FLAGS), "arch": arch}
+    source = f"cri-o v{crio_version}"
+    return {"kind": "c program", "name": "pinns", "source": source, "flags": list(FLAGS), "arch": arch}
 
 
 def compile_pause(output: Path) -> None:

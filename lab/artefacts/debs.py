@@ -72,7 +72,7 @@ def read_member(deb: Path, member: str) -> bytes:
     Raises:
         ArtefactError: the package has no such file.
     """
-    with _data(deb) as archive:
+    with contents(deb) as archive:
         try:
             file = archive.extractfile(member)
         except KeyError:
@@ -87,7 +87,8 @@ def version_of(deb: Path) -> str:
     return command.run(["dpkg-deb", "--field", deb, "Version"]).strip()
 
 
-def _data(deb: Path) -> tarfile.TarFile:
+def contents(deb: Path) -> tarfile.TarFile:
+    """Return the archive of a package's files, open for reading."""
     done = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True)  # noqa: S603, S607
     return tarfile.open(fileobj=io.BytesIO(done.stdout))
 
@@ -110,10 +111,9 @@ def _stanza(deb: Path) -> str:
 
 def _release(directory: Path) -> str:
     newest_s = max((deb.stat().st_mtime for deb in directory.glob("*.deb")), default=0)
-    lines = [f" {_sum_line(directory / name)}" for name in ("Packages", "Packages.gz")]
-    return "\n".join(
-        ["Origin: Saltern lab", "Label: Saltern lab", f"Date: {formatdate(newest_s, usegmt=True)}", "SHA256:", *lines, ""]
-    )
+    sums = [f" {_sum_line(directory / name)}" for name in ("Packages", "Packages.gz")]
+    date = formatdate(newest_s, usegmt=True)
+    return "\n".join(["Origin: Saltern lab", "Label: Saltern lab", f"Date: {date}", "SHA256:", *sums, ""])
 
 
 def _sum_line(path: Path) -> str:

@@ -9,9 +9,13 @@ class ArtefactError(LabError):
     """An artefact cannot be had: the message names it, the cause and what to type next."""
 
 
-class PrerequisiteMissing(ArtefactError):
+class PrerequisiteError(ArtefactError):
     """The machine lacks a tool, a library or space; the message lists every one of them at once."""
 
 
-class ChecksumMismatch(ArtefactError):
+class ChecksumError(ArtefactError):
     """A file differs from the checksum pinned for it; nothing of it is kept."""
+
+
+class UnreachableError(ArtefactError):
+    """A vendor's site did not deliver; what it should have delivered is built instead."""

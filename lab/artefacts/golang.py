@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab.artefacts import command
-from lab.artefacts.errors import ArtefactError, PrerequisiteMissing
+from lab.artefacts.errors import ArtefactError, PrerequisiteError
 from lab.artefacts.recipes import GoBinary, GoModule
 from lab.artefacts.store import Recipe
 
@@ -60,19 +60,19 @@ def find_go() -> Path:
     """Return the go command.
 
     Raises:
-        PrerequisiteMissing: there is none, or it is older than MINIMUM.
+        PrerequisiteError: there is none, or it is older than MINIMUM.
     """
     found = shutil.which("go") or (str(USUAL_PLACE) if USUAL_PLACE.is_file() else None)
     needed = ".".join(map(str, MINIMUM))
     remedy = f"install Go {needed} or newer from https://go.dev/dl/ into /usr/local/go, then run again"
     if found is None:
-        raise PrerequisiteMissing(
+        raise PrerequisiteError(
             f"go: not found in PATH nor as {USUAL_PLACE}; it builds what the vendors' sites did not give: {remedy}"
         )
     version = command.run([found, "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}).strip()
     match = re.match(r"go(\d+)\.(\d+)", version)
     if match is None or (int(match[1]), int(match[2])) < MINIMUM:
-        raise PrerequisiteMissing(f"go: {found} is {version}, the components need {needed}: {remedy}")
+        raise PrerequisiteError(f"go: {found} is {version}, the components need {needed}: {remedy}")
     return Path(found)
 
 
@@ -93,7 +93,7 @@ class Go:
         """Build one program into the file `output`.
 
         Raises:
-            PrerequisiteMissing: no suitable Go.
+            PrerequisiteError: no suitable Go.
             ArtefactError: the build failed; holds the compiler's last lines.
         """
         argv: list[str | Path] = [self.command(), "build", "-mod=mod", "-trimpath"]

@@ -60,7 +60,7 @@ def component_versions(definition: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-# -- Go ------------------------------------------------------------------------------------------------------------------
+# -- Go --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,41 @@ class GoBinary:
     cgo: bool = False
 
 
-# k8s.io/kubernetes requires these at v0.0.0, a directory of its own repository: their published versions take its place.
+# k8s.io/kubernetes requires these at v0.0.0, meaning directories of its own repository: their published versions
+# take that place.
 KUBERNETES_STAGING = (
-    "api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider cluster-bootstrap "
-    "code-generator component-base component-helpers controller-manager cri-api cri-client cri-streaming streaming "
-    "csi-translation-lib dynamic-resource-allocation endpointslice externaljwt kms kube-aggregator "
-    "kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics mount-utils pod-security-admission "
-    "sample-apiserver"
-).split()
+    "api",
+    "apiextensions-apiserver",
+    "apimachinery",
+    "apiserver",
+    "cli-runtime",
+    "client-go",
+    "cloud-provider",
+    "cluster-bootstrap",
+    "code-generator",
+    "component-base",
+    "component-helpers",
+    "controller-manager",
+    "cri-api",
+    "cri-client",
+    "cri-streaming",
+    "streaming",
+    "csi-translation-lib",
+    "dynamic-resource-allocation",
+    "endpointslice",
+    "externaljwt",
+    "kms",
+    "kube-aggregator",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+    "metrics",
+    "mount-utils",
+    "pod-security-admission",
+    "sample-apiserver",
+)
 
 GO_MODULES: dict[str, GoModule] = {
     module.name: module
@@ -127,10 +154,7 @@ GO_MODULES: dict[str, GoModule] = {
         GoModule(
             "cilium",
             {"github.com/cilium/cilium": "v{cilium}", "github.com/osrg/gobgp/v4": "v4.7.0"},
-            {
-                "sigs.k8s.io/mcs-api/controllers": "sigs.k8s.io/mcs-api/controllers "
-                "v0.0.0-20260403094305-4b9911b73f14"
-            },
+            {"sigs.k8s.io/mcs-api/controllers": "sigs.k8s.io/mcs-api/controllers v0.0.0-20260403094305-4b9911b73f14"},
         ),
         GoModule("k9s", {"github.com/derailed/k9s": "v{k9s}"}),
         GoModule("dasel", {"github.com/tomwright/dasel/v2": "v{dasel}"}),
@@ -200,7 +224,7 @@ GO_BINARIES: dict[str, GoBinary] = {
     "dasel": GoBinary("dasel", "github.com/tomwright/dasel/v2/cmd/dasel"),
 }
 
-# -- Files for the mirror ------------------------------------------------------------------------------------------------
+# -- Files for the mirror --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -270,7 +294,7 @@ UNAVAILABLE: dict[str, str] = {
 # version specified"), and conmon-rs is not a Go program.
 BUNDLE_OMITS: tuple[str, ...] = ("crun", "conmonrs")
 
-# -- Images --------------------------------------------------------------------------------------------------------------
+# -- Images ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -312,11 +336,16 @@ IMAGES: tuple[Image, ...] = (
         "{etcd-image}",
         {f"usr/local/bin/{name}": name for name in ("etcd", "etcdctl", "etcdutl")},
     ),
-    Image("registry.k8s.io", "coredns/coredns", "v{coredns}", {"coredns": "coredns"}, ("/coredns",), user="65532:65532"),
-    Image("registry.k8s.io", "pause", "{pause}", {"pause": "pause"}, ("/pause",), user="65535:65535"),
     Image(
-        "registry.k8s.io", "e2e-test-images/agnhost", "{agnhost}", {"agnhost": "agnhost"}, ("/agnhost",)
+        "registry.k8s.io",
+        "coredns/coredns",
+        "v{coredns}",
+        {"coredns": "coredns"},
+        ("/coredns",),
+        user="65532:65532",
     ),
+    Image("registry.k8s.io", "pause", "{pause}", {"pause": "pause"}, ("/pause",), user="65535:65535"),
+    Image("registry.k8s.io", "e2e-test-images/agnhost", "{agnhost}", {"agnhost": "agnhost"}, ("/agnhost",)),
     Image(
         "quay.io",
         "cilium/cilium",
@@ -339,13 +368,17 @@ IMAGES: tuple[Image, ...] = (
         ("/usr/bin/cilium-operator-generic",),
     ),
     Image(
-        "quay.io", "cilium/hubble-relay", "v{cilium}", {"usr/bin/hubble-relay": "hubble-relay"}, ("/usr/bin/hubble-relay",)
+        "quay.io",
+        "cilium/hubble-relay",
+        "v{cilium}",
+        {"usr/bin/hubble-relay": "hubble-relay"},
+        ("/usr/bin/hubble-relay",),
     ),
     Image("quay.io", "metallb/controller", "v{metallb}", {"controller": "metallb-controller"}, ("/controller",)),
     Image("quay.io", "metallb/speaker", "v{metallb}", {"speaker": "metallb-speaker"}, ("/speaker",)),
 )
 
-# -- Debian packages -----------------------------------------------------------------------------------------------------
+# -- Debian packages -------------------------------------------------------------------------------
 
 # What the product installs on its nodes (its OS preparation, HAProxy, time) and a pair of load balancers needs.
 NODE_PACKAGES: tuple[str, ...] = (

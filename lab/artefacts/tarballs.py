@@ -42,7 +42,8 @@ def tree(root: Path, prefix: str = "") -> list[Entry]:
         root: directory to walk.
         prefix: put before each path, e.g. "cilium/".
     """
-    return [entry for path in sorted(root.rglob("*")) for entry in _entry_of(path, prefix + str(path.relative_to(root)))]
+    paths = sorted(root.rglob("*"))
+    return [entry for path in paths for entry in _entry_of(path, f"{prefix}{path.relative_to(root)}")]
 
 
 def _entry_of(path: Path, name: str) -> Iterator[Entry]:
