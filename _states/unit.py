@@ -42,8 +42,10 @@ def mod_watch(name, units=None, needs=None, act="restart", **_kwargs):
         facts = __salt__["unit.facts"](units)
         active = [unit for unit in units if facts[unit]["active"]]
         ret["changes"] = {unit: {"old": facts[unit]["state"], "new": f"{act}ed"} for unit in active}
+        if not active:
+            return ret | {"comment": f"nothing to {act}: {', '.join(units)} not active"}
         if __opts__["test"]:
-            return ret | {"result": None if active else True, "comment": f"would {act} {', '.join(active)}"}
+            return ret | {"result": None, "comment": f"would {act} {', '.join(active)}"}
         if any(facts[unit]["stale"] for unit in units):
             __salt__["unit.daemon_reload"]()
         for unit in active:

@@ -1,0 +1,86 @@
+"""Directories with owner and mode, many at a time."""
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+
+def facts(paths):
+    """Owner and mode of directories.
+
+    paths: list. Returns ``{path: {"user", "group", "mode": "0755"}}``, ``None`` for one that is missing.
+    Raises CommandExecutionError for a path that is something else than a directory.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' directory_tree.facts '[/opt/sandbox, /opt/provisioner]'
+    """
+    return {path: _facts(path) for path in paths}
+
+
+def make(path, user, group, mode):
+    """Make a directory, or give it owner and mode.
+
+    mode: octal text such as ``"0755"``. Raises CommandExecutionError for an unknown user or group.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' directory_tree.make /opt/sandbox root root 0755
+    """
+    try:
+        owner, owning = pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError as err:
+        raise CommandExecutionError(f"{path}: {err.args[0]} on this node: operator in cluster.sls names the account") from err
+    Path(path).mkdir(parents=True, exist_ok=True)
+    os.chown(path, owner, owning)
+    Path(path).chmod(int(str(mode), 8))
+
+
+def remove_empty(paths):
+    """Remove directories that hold nothing any more, deepest first.
+
+    paths: list; one that holds something stays. Returns the list of those removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' directory_tree.remove_empty '[/opt/sandbox/bin, /opt/sandbox]'
+    """
+    removed = []
+    for path in sorted(paths, key=lambda path: path.count("/"), reverse=True):
+        if Path(path).is_dir() and not os.listdir(path) and not os.path.ismount(path):
+            Path(path).rmdir()
+            removed.append(path)
+    return removed
+
+
+def _facts(path):
+    """Owner and mode of one directory."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISDIR(found.st_mode):
+        raise CommandExecutionError(f"{path} is in the way: a directory has to be there; move it away and apply again")
+    return {
+        "user": _name(pwd.getpwuid, found.st_uid),
+        "group": _name(grp.getgrgid, found.st_gid),
+        "mode": f"{stat.S_IMODE(found.st_mode):04o}",
+    }
+
+
+def _name(database, number):
+    """The name of a user or group; its number when no account has it."""
+    try:
+        return database(number)[0]
+    except KeyError:
+        return str(number)

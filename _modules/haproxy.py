@@ -1,0 +1,137 @@
+"""HAProxy's configuration from data, checked by HAProxy itself before it is put in place."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+CONFIG = "/etc/haproxy/haproxy.cfg"
+# Watch, exec and logs are silent for hours; shorter limits cut them.
+STREAM_LIMIT = "4h"
+GLOBAL = """\
+global
+  log /dev/log local0
+  user haproxy
+  group haproxy
+  maxconn 20000
+
+defaults
+  mode tcp
+  log global
+  option tcplog
+  option dontlognull
+  timeout connect 2s
+  timeout check 2s
+  timeout client {limit}
+  timeout server {limit}
+  timeout tunnel {limit}
+"""
+# Every API server's certificate has this name (kubeadm adds it), whatever address the server is reached by.
+API_CERTIFICATE_NAME = "kubernetes"
+
+
+def text(frontends, backends, ca_path=None, stats=None):
+    """The configuration.
+
+    frontends: ``[{"name", "bind", "backend"}]``; backends: ``[{"name", "check": "api" | "tcp", "servers": [{"name", "address"}]}]``, check ``api``
+    asks each server for /readyz over TLS, ``tcp`` only connects; ca_path: the cluster's CA, ``None`` before it exists: then servers are not
+    verified; stats: ``{"bind": "127.0.0.1:8404"}`` or ``None``. Returns text.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.text '[{name: api, bind: "192.168.100.150:6443", backend: api}]' '[...]'
+    """
+    parts = [GLOBAL.format(limit=STREAM_LIMIT)]
+    parts += [_frontend(frontend) for frontend in frontends]
+    parts += [_backend(backend, ca_path) for backend in backends]
+    parts += [_stats(stats)] if stats else []
+    return "\n".join(parts)
+
+
+def trusted(ca_path):
+    """The CA to verify servers with: the path when its file holds a certificate, ``None`` before the cluster's CA has arrived.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.trusted /etc/haproxy/cluster-ca.crt
+    """
+    path = Path(ca_path)
+    return ca_path if path.is_file() and "BEGIN CERTIFICATE" in path.read_text() else None
+
+
+def current(config=CONFIG):
+    """The configuration in place, ``None`` when there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.current
+    """
+    path = Path(config)
+    return path.read_text() if path.exists() else None
+
+
+def install(content, config=CONFIG):
+    """Put a configuration in place if HAProxy accepts it; else nothing changes.
+
+    Raises CommandExecutionError with HAProxy's words when it does not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.install "global ..."
+    """
+    target = Path(config)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, candidate = tempfile.mkstemp(prefix=".haproxy.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w") as sink:
+            sink.write(content)
+        _check(candidate)
+        Path(candidate).chmod(0o644)
+        Path(candidate).replace(target)
+    finally:
+        Path(candidate).unlink(missing_ok=True)
+
+
+def _check(candidate):
+    """Have HAProxy judge a file."""
+    done = __salt__["cmd.run_all"](["haproxy", "-c", "-f", candidate], python_shell=False, ignore_retcode=True)
+    if done["retcode"]:
+        raise CommandExecutionError(f"haproxy -c refuses the configuration, the old one stays: {done['stderr'] or done['stdout']}")
+
+
+def _frontend(frontend):
+    """One frontend section."""
+    return f"frontend {frontend['name']}\n  bind {frontend['bind']}\n  default_backend {frontend['backend']}\n"
+
+
+def _backend(backend, ca_path):
+    """One backend section. A server that went down has its connections cut, so that clients try another at once."""
+    api = backend["check"] == "api"
+    probe = [
+        "option httpchk",
+        "http-check connect ssl",
+        "http-check send meth GET uri /readyz",
+        "http-check expect status 200",
+    ]
+    verify = f"verify required ca-file {ca_path} verifyhost {API_CERTIFICATE_NAME}" if ca_path else "verify none"
+    options = "check inter 2s fall 3 rise 2 on-marked-down shutdown-sessions" + (f" {verify}" if api else "")
+    lines = ["balance roundrobin", *(probe if api else []), f"default-server {options}"]
+    lines += [f"server {server['name']} {server['address']}" for server in backend["servers"]]
+    return "\n  ".join([f"backend {backend['name']}", *lines]) + "\n"
+
+
+def _stats(stats):
+    """The statistics page."""
+    return (
+        f"frontend stats\n  mode http\n  bind {stats['bind']}\n  timeout client 10s\n  stats enable\n  stats uri /\n"
+        "  http-request use-service prometheus-exporter if { path /metrics }\n"
+    )

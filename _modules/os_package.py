@@ -1,0 +1,98 @@
+"""Packages of the distribution, and the one time that a node's index is refreshed and its packages are upgraded."""
+
+import json
+from pathlib import Path
+
+# The names of document 0 are Debian's; what other families call the package that brings the same commands.
+NAMES = {
+    "RedHat": {"gpg": "gnupg2", "conntrack": "conntrack-tools", "iptables": "iptables-nft", "ebtables": "iptables-nft"},
+}
+
+
+def local_names(packages, family=None):
+    """What this node's distribution calls packages.
+
+    packages: Debian's names; family: the grain ``os_family``, this node's by default. Returns a list without doubles, in order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.local_names '[conntrack, nftables]'
+    """
+    names = NAMES.get(family or __grains__["os_family"], {})
+    return list(dict.fromkeys(names.get(package, package) for package in packages))
+
+
+def versions(packages):
+    """The installed versions of packages: ``{package: version}``, ``None`` for one that is not installed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.versions '[conntrack, nftables]'
+    """
+    installed = __salt__["pkg.list_pkgs"]()
+    return {package: installed.get(package) for package in packages}
+
+
+def brought_up(marker):
+    """What was done to the packages at the first bring-up.
+
+    marker: the file that says so. Returns ``{"refreshed": bool, "upgraded": bool}``, ``{}`` before the first bring-up.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.brought_up /opt/sandbox/etc/provisioner/packages.json
+    """
+    path = Path(marker)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def bring_up(marker, refresh, upgrade):
+    """Refresh the index and upgrade all packages, each if asked for, and note that it was done.
+
+    Returns what the upgrade changed (``{package: {"old", "new"}}``). Raises CommandExecutionError with the package manager's words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.bring_up /opt/sandbox/etc/provisioner/packages.json refresh=True upgrade=False
+    """
+    if refresh:
+        # apt-get update ends well with half of its sources unreachable; failhard makes that an error. dnf has no such mode.
+        __salt__["pkg.refresh_db"](**({"failhard": True} if __grains__["os_family"] == "Debian" else {}))
+    changes = __salt__["pkg.upgrade"](refresh=False) if upgrade else {}
+    path = Path(marker)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"refreshed": bool(refresh), "upgraded": bool(upgrade)}))
+    return changes
+
+
+def install(packages):
+    """Install packages from the index as it is. Raises CommandExecutionError with the package manager's words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.install '[conntrack, nftables]'
+    """
+    options = {"install_recommends": False} if __grains__["os_family"] == "Debian" else {}
+    __salt__["pkg.install"](pkgs=packages, refresh=False, **options)
+
+
+def remove(packages):
+    """Remove packages; their configuration stays.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.remove '[containerd]'
+    """
+    __salt__["pkg.remove"](pkgs=packages)
