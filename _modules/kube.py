@@ -11,14 +11,10 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "kube"
-
 TROUBLED_PODS_SHOWN = 3
 KUBECTL_TIMEOUT_S = 60
-
-
-def __virtual__():
-    return __virtualname__
+# kubectl's own time-outs add up to minutes when packets to the endpoint are dropped.
+REQUEST_TIMEOUT = "--request-timeout=15s"
 
 
 def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
@@ -97,7 +93,7 @@ def get(kind, name=None, namespace=None, selector=None, kubeconfig=None):
     """
     if kind.split(".")[0].lower() in ("secret", "secrets"):
         raise CommandExecutionError("kube.get does not read secrets: its result would stay in the job cache")
-    args = ["get", kind, *([name] if name else []), "--ignore-not-found", "--output=json"]
+    args = ["get", kind, *([name] if name else []), "--ignore-not-found", "--output=json", REQUEST_TIMEOUT]
     args += {None: [], "*": ["--all-namespaces"]}.get(namespace, [f"--namespace={namespace}"])
     args += [f"--selector={selector}"] if selector else []
     text = kubectl(args, kubeconfig=kubeconfig)
@@ -213,7 +209,8 @@ def unready_pods(namespace, selector=None):
 
         salt saw-k8s-m-01 kube.unready_pods kube-system k8s-app=cilium
     """
-    troubled = [(pod, trouble) for pod in get("pods", namespace=namespace, selector=selector) if (trouble := pod_trouble(pod))]
+    pods = get("pods", namespace=namespace, selector=selector)
+    troubled = [(pod, trouble) for pod in pods if (trouble := pod_trouble(pod))]
     explained = [f"{trouble}{_last_warning(pod)}" for pod, trouble in troubled[:TROUBLED_PODS_SHOWN]]
     return explained + [trouble for _, trouble in troubled[TROUBLED_PODS_SHOWN:]]
 
@@ -285,7 +282,7 @@ def rolled_out(workload):
 
     .. code-block:: bash
 
-        salt-call --local kube.rolled_out '{"kind": "Deployment", "metadata": {"generation": 1}, "spec": {"replicas": 1}}'
+        salt-call --local kube.rolled_out '{"kind": "Deployment", "metadata": {}, "spec": {"replicas": 1}}'
     """
     if workload is None:
         return False, "not there yet"
@@ -374,7 +371,8 @@ def wait_endpoints(service, namespace, deadline_s=120):
         salt saw-k8s-m-01 kube.wait_endpoints metallb-webhook-service metallb-system
     """
     chosen = f"--selector=kubernetes.io/service-name={service}"
-    args = ["wait", "endpointslice", chosen, "--for=jsonpath={.endpoints[0].conditions.ready}=true", f"--namespace={namespace}"]
+    ready = "--for=jsonpath={.endpoints[0].conditions.ready}=true"
+    args = ["wait", "endpointslice", chosen, ready, f"--namespace={namespace}"]
     return _wait(args, f"an endpoint of service {service}", deadline_s, lambda: _listed(unready_pods(namespace)))
 
 
@@ -395,10 +393,11 @@ def wait_load_balancer(service, namespace, deadline_s=120):
         salt saw-k8s-m-01 kube.wait_load_balancer web verification
     """
     def explain():
-        return "no address was given: look at the pools (kubectl -n metallb-system get ipaddresspools) and the service's events"
+        return "no address was given: see the pools (kubectl -n metallb-system get ipaddresspools) and its events"
 
     args = ["wait", f"service/{service}", f"--namespace={namespace}", "--for=create"]
-    _wait([*args, "--for=jsonpath={.status.loadBalancer.ingress[0].ip}"], f"an address of {service}", deadline_s, explain)
+    args += ["--for=jsonpath={.status.loadBalancer.ingress[0].ip}"]
+    _wait(args, f"an address of {service}", deadline_s, explain)
     return load_balancer_address(get("service", service, namespace))
 
 

@@ -6,12 +6,6 @@ They change nothing; in test mode they say whether they would wait.
 
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "kube"
-
-
-def __virtual__():
-    return __virtualname__
-
 
 def rolled_out(name, kind, namespace, deadline_s=300):
     """

@@ -1,0 +1,477 @@
+"""
+kubeadm's verbs on a node: init, join, the material for a join, reset.
+
+Secrets (tokens, certificate keys, kubeconfigs) are handed over sealed for one reader, reach kubeadm in files that only
+root reads and that are gone afterwards, and are in no argument, log or result.
+
+An init or join writes a marker first and removes it when it has succeeded. Who finds the marker knows that what lies in
+/etc/kubernetes is a half-made start of this project's own, which may be undone.
+"""
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import string
+import tempfile
+import time
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+RUN_DIRECTORY = "/run/saltern"
+INIT_TIMEOUT_S = 600
+JOIN_TIMEOUT_S = 600
+LOCK_TIMEOUT_S = 660
+TOKEN = re.compile(r"^[a-z0-9]{6}\.[a-z0-9]{16}$", re.MULTILINE)
+TOKEN_CHARACTERS = string.ascii_lowercase + string.digits
+WAVE_DESCRIPTION = "saltern: join wave"
+# kubeadm's own words for the token that limits the life of the uploaded certificates.
+CERTIFICATES_DESCRIPTION = "Proxy for managing TTL for the kubeadm-certs secret"
+
+
+def status(ca_hash=None):
+    """
+    Tell what this node is in the cluster; see ``kubeadm_facts.status``.
+
+    ca_hash
+        ``sha256:...`` of the cluster's CA, to recognise a member of another cluster.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kubeadm.status
+    """
+    return __salt__["kubeadm_facts.status"](ca_hash)
+
+
+def init():
+    """
+    Make this node the first of a new cluster.
+
+    Undoes what an init of ours left unfinished, then runs ``kubeadm init``; a node that is a member already is left
+    alone. Returns a sentence. Raises CommandExecutionError with kubeadm's failed checks or last steps.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.init
+    """
+    with _lock() as lock:
+        if _ready_to_begin("initialised", lock):
+            return "is initialised already"
+        token = _new_token()
+        with _unfinished("init"), _secret_directory() as directory:
+            documents = __salt__["kubeadm_config.init_documents"](_settings(), token, _patches(directory))
+            args = ["init", f"--config={_write(directory, documents)}", "--skip-token-print"]
+            _kubeadm(args, INIT_TIMEOUT_S, lock)
+            _delete_secrets([f"bootstrap-token-{token.partition('.')[0]}"])
+    return "initialised"
+
+
+def join(material):
+    """
+    Make this node a member, as its role in the pillar says.
+
+    material
+        What ``kubeadm.join_material`` of a control-plane node sealed for this minion.
+
+    Returns a sentence. Raises CommandExecutionError as :func:`init`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-w-01 kubeadm.join "$CIPHERTEXT"
+    """
+    opened = __salt__["sealed.open_"](material)
+    with _lock() as lock:
+        if _ready_to_begin("joined", lock, opened["ca_hashes"][0]):
+            return "has joined already"
+        with _unfinished("join"), _secret_directory() as directory:
+            document = __salt__["kubeadm_config.join_document"](_settings(), opened, _patches(directory))
+            _kubeadm(["join", f"--config={_write(directory, [document])}"], JOIN_TIMEOUT_S, lock)
+    return "joined"
+
+
+def join_material(public_keys, control_plane=()):
+    """
+    Make what nodes need to join, on a healthy control-plane node: one token for the wave, sealed for each node.
+
+    public_keys
+        ``{minion ID: public key PEM}`` of the nodes that will join.
+
+    control_plane
+        Those of them that join as control-plane nodes: for these the certificates are uploaded under a fresh key.
+
+    Returns ``{minion ID: ciphertext}``. The token lives as long as pillar ``saltern:kubeadm:token_ttl_minutes``, the
+    certificates two hours; :func:`revoke_join_material` ends both at once.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.join_material '{"saw-k8s-w-01": "-----BEGIN PUBLIC KEY-----..."}'
+    """
+    strangers = sorted(set(control_plane) - set(public_keys))
+    if strangers:
+        raise CommandExecutionError(f"no public key was given for {', '.join(strangers)} to seal for")
+    endpoint = __pillar__["saltern"]["cluster"]["endpoint"]
+    material = {
+        "endpoint": f"{endpoint['address']}:{endpoint['port']}",
+        "ca_hashes": [__salt__["kubeadm_facts.ca_hash"](ca_certificate())],
+    }
+    try:
+        material["token"] = _create_token()
+        certificate_key = _upload_certificates() if control_plane else None
+        return {
+            minion: __salt__["sealed.seal"](
+                key, material | {"certificate_key": certificate_key if minion in control_plane else None}
+            )
+            for minion, key in sorted(public_keys.items())
+        }
+    except CommandExecutionError:
+        # Nobody will use half of it; it would only lie about until it expires.
+        revoke_join_material()
+        raise
+
+
+def revoke_join_material():
+    """
+    Delete this project's join tokens and the uploaded certificates from the cluster.
+
+    Returns the names of the secrets that were deleted; none is no error.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.revoke_join_material
+    """
+    return _delete_secrets(join_material_secrets())
+
+
+def join_material_secrets():
+    """
+    Name the secrets in kube-system that exist only for joins (names, never contents).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.join_material_secrets
+    """
+    columns = "custom-columns=NAME:.metadata.name,TYPE:.type,DESCRIPTION:.data.description"
+    args = ["get", "secrets", "--namespace=kube-system", "--no-headers", f"--output={columns}"]
+    rows = [line.split() for line in __salt__["kube.kubectl"](args).splitlines()]
+    return [row[0] for row in rows if row[0] == "kubeadm-certs" or _is_join_token(*row[1:])]
+
+
+def ca_certificate():
+    """
+    Give the certificate of the cluster's CA, PEM text. It is public.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.ca_certificate
+    """
+    certificate = Path(__salt__["sandbox.path"]("etc", "kubernetes", "pki", "ca.crt"))
+    if not certificate.exists():
+        raise CommandExecutionError(
+            f"{__opts__['id']}: {certificate} is not there: this node is no member of the cluster yet"
+        )
+    return certificate.read_text()
+
+
+def admin_kubeconfig(public_key):
+    """
+    Give the cluster administrator's kubeconfig, sealed for the owner of the key.
+
+    public_key
+        RSA public key, PEM text.
+
+    Returns ciphertext of ``{"kubeconfig": text}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.admin_kubeconfig "$(cat reader.pub)"
+    """
+    kubeconfig = Path(__salt__["sandbox.path"]("etc", "kubernetes", "admin.conf"))
+    if not kubeconfig.exists():
+        raise CommandExecutionError(f"{__opts__['id']}: no {kubeconfig}: ask a control-plane node that is a member")
+    return __salt__["sealed.seal"](public_key, {"kubeconfig": kubeconfig.read_text()})
+
+
+def wait_healthy(deadline_s=180):
+    """
+    Wait until this member answers in all its parts, and return its status.
+
+    deadline_s
+        Seconds until it gives up.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.wait_healthy
+    """
+    deadline = time.monotonic() + deadline_s
+    while True:
+        found = status()
+        if found["healthy"] or not found["joined"] or found["foreign"]:
+            return found
+        if time.monotonic() > deadline:
+            return found
+        # After a boot the kubelet starts the static pods of the control plane, etcd first; nothing announces the end.
+        time.sleep(2)
+
+
+def reset(confirm, whole=True):
+    """
+    Undo init or join on this node and wipe what they left. Its containers, certificates and etcd data are gone then.
+
+    confirm
+        This minion's ID: the explicit word that it is meant.
+
+    whole
+        Also take away what the CNI left on the node (links, BPF, its firewall rules); False for a half-made start.
+
+    Refuses on a healthy member: drain it and delete its Node first. Returns what was removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-w-04 kubeadm.reset confirm=saw-k8s-w-04
+    """
+    node = __opts__["id"]
+    if confirm != node:
+        raise CommandExecutionError(
+            f"{node}: reset destroys this node's part of the cluster and needs its name: "
+            f"salt {node} kubeadm.reset confirm={node}"
+        )
+    found = status()
+    if found["healthy"]:
+        raise CommandExecutionError(
+            f"{node}: is a healthy member of the cluster and is not reset. Take it out first: "
+            f"kubectl drain {node} --ignore-daemonsets --delete-emptydir-data; kubectl delete node {node}"
+        )
+    with _lock() as lock:
+        return _reset(lock, whole)
+
+
+def _ready_to_begin(goal, lock, ca_hash=None):
+    """
+    True when the goal is reached already. Else the node is made ready for a start, or it is said why it cannot be.
+
+    goal
+        The key of status that the caller is about to make true.
+    """
+    node = __opts__["id"]
+    if not __salt__["kubeadm_facts.mounted"]():
+        raise CommandExecutionError(
+            f"{node}: /etc/kubernetes is not the sandbox's, so kubeadm would write where nothing looks. "
+            f"Mount it: salt {node} state.apply os"
+        )
+    found = status(ca_hash)
+    if found["foreign"]:
+        raise CommandExecutionError(foreign_message(found["foreign"]))
+    if found["unfinished"] and _settled(found["unfinished"], lock):
+        return True
+    if found[goal]:
+        return True
+    taken = __salt__["kubeadm_facts.ports_taken"]()
+    if taken:
+        raise CommandExecutionError(
+            f"{node}: {'; '.join(taken)}. Stop it (systemctl stop NAME, kill PID), then run again"
+        )
+    return False
+
+
+def foreign_message(reason):
+    """
+    Say that this node is another cluster's, and what to type if it is not to be.
+
+    reason
+        What ``kubeadm_facts.status`` gave as ``foreign``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local kubeadm.foreign_message 'kubelet.conf points elsewhere'
+    """
+    node = __opts__["id"]
+    return (
+        f"{node}: {reason}. Nothing was changed: it may be in use. "
+        f"If that cluster is gone, wipe its traces with: salt {node} kubeadm.reset confirm={node}"
+    )
+
+
+def _settled(verb, lock):
+    """
+    Deal with a call that was begun and not ended: True when it had succeeded after all, else it is undone.
+
+    The minion may have died after kubeadm's success and before it could remove the marker.
+    """
+    if __salt__["kubeadm_facts.complete"](verb):
+        Path(__salt__["kubeadm_facts.marker_path"]()).unlink()
+        return True
+    others = __salt__["kubeadm_facts.other_members"]() if verb == "init" else []
+    if others:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: an init was not finished here, and yet {', '.join(others)} are members of its cluster: "
+            f"not undone. Look at it (kubectl get nodes; kubectl -n kube-system get pods), finish it by "
+            f"'kubeadm init phase', then remove {__salt__['kubeadm_facts.marker_path']()}"
+        )
+    _reset(lock, whole=False)
+    return False
+
+
+def _reset(lock, whole):
+    """Delete the Node while the credentials are there, run kubeadm reset, wipe the rest, forget the marker."""
+    __salt__["kubeadm_reset.delete_node"]()
+    cri_socket = _settings()["join"]["nodeRegistration"]["criSocket"]
+    pki = __salt__["sandbox.path"]("etc", "kubernetes", "pki")
+    with _secret_directory() as directory:
+        document = __salt__["kubeadm_config.reset_document"](cri_socket, pki)
+        _kubeadm(["reset", f"--config={_write(directory, [document])}"], INIT_TIMEOUT_S, lock)
+    wiped = __salt__["kubeadm_reset.wipe"](whole)
+    Path(__salt__["kubeadm_facts.marker_path"]()).unlink(missing_ok=True)
+    return wiped
+
+
+def _create_token():
+    """Have kubeadm make the wave's token; it comes back on standard output, so it is in no argument."""
+    args = ["token", "create", f"--ttl={_settings()['token_ttl_minutes']}m", f"--description={WAVE_DESCRIPTION}"]
+    found = TOKEN.search(_kubeadm([*args, _kubeconfig()], 60))
+    if not found:
+        raise CommandExecutionError(f"{__opts__['id']}: kubeadm token create ended well but printed no token")
+    return found.group(0)
+
+
+def _upload_certificates():
+    """Put the cluster's certificates into the secret kubeadm-certs, encrypted under a fresh key, and return the key."""
+    key = secrets.token_hex(32)
+    with _secret_directory() as directory:
+        config = _write(directory, __salt__["kubeadm_config.upload_documents"](_settings(), key))
+        args = ["init", "phase", "upload-certs", "--upload-certs", "--skip-certificate-key-print"]
+        _kubeadm([*args, f"--config={config}", _kubeconfig()], 120)
+    return key
+
+
+def _is_join_token(kind, description):
+    """A bootstrap token that our wave or the upload of certificates made; a secret holds its description in base64."""
+    ours = {base64.b64encode(text.encode()).decode() for text in (WAVE_DESCRIPTION, CERTIFICATES_DESCRIPTION)}
+    return kind == "bootstrap.kubernetes.io/token" and description in ours
+
+
+def _delete_secrets(names):
+    if names:
+        __salt__["kube.kubectl"](["delete", "secrets", "--namespace=kube-system", "--ignore-not-found", *names])
+    return names
+
+
+def _new_token():
+    def part(length):
+        return "".join(secrets.choice(TOKEN_CHARACTERS) for _ in range(length))
+
+    return f"{part(6)}.{part(16)}"
+
+
+def _settings():
+    return __pillar__["saltern"]["kubeadm"]
+
+
+def _kubeconfig():
+    return f"--kubeconfig={__salt__['sandbox.path']('etc', 'kubernetes', 'admin.conf')}"
+
+
+def _kubeadm(args, timeout_s, lock=None):
+    """Run kubeadm and return its standard output; a failure carries the telling lines and no secrets."""
+    answer = __salt__["sandbox.run"]("kubeadm", args, timeout_s=timeout_s, inherit_fds=() if lock is None else (lock,))
+    if answer["retcode"]:
+        reason = __salt__["kubeadm_output.failure"](answer["stdout"], answer["stderr"])
+        raise CommandExecutionError(f"{__opts__['id']}: kubeadm {args[0]}: {reason}")
+    return answer["stdout"]
+
+
+@contextlib.contextmanager
+def _secret_directory():
+    """A directory that only root enters, on the memory file system, gone at the end whatever happens."""
+    Path(RUN_DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = tempfile.mkdtemp(prefix="kubeadm-", dir=RUN_DIRECTORY)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def _write(directory, documents):
+    """Write kubeadm's documents, 0600 from their first byte, and return the path."""
+    path = Path(directory, "config.yaml")
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(__salt__["kubeadm_config.text"](documents), encoding="utf-8")
+    return str(path)
+
+
+def _patches(directory):
+    """Write this node's patch of the kubelet configuration; the directory for kubeadm, or None without a patch."""
+    patch = __salt__["kubeadm_config.kubelet_patch"](_settings(), __salt__["node_facts.resolv_conf"]())
+    if patch is None:
+        return None
+    patches = Path(directory, "patches")
+    patches.mkdir(mode=0o700)
+    (patches / "kubeletconfiguration0+merge.yaml").write_text(__salt__["kubeadm_config.text"]([patch]))
+    return str(patches)
+
+
+@contextlib.contextmanager
+def _unfinished(verb):
+    """Leave the marker until what is inside has succeeded; on disk before that begins, for the case of a power cut."""
+    marker = Path(__salt__["kubeadm_facts.marker_path"]())
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    with marker.open("w", encoding="utf-8") as file:
+        json.dump({"verb": verb}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    yield
+    marker.unlink()
+
+
+@contextlib.contextmanager
+def _lock():
+    """
+    Hold the one right to run kubeadm on this node; gives the lock's file descriptor, which kubeadm inherits.
+
+    A killed minion leaves its kubeadm running. That one holds the lock until it ends: a second never runs beside it.
+    """
+    path = Path(__salt__["sandbox.path"]("etc", "provisioner", "kubeadm.lock"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not _locked(file):
+            if time.monotonic() > deadline:
+                raise CommandExecutionError(
+                    f"{__opts__['id']}: another kubeadm has been at work for {LOCK_TIMEOUT_S} s: fuser {path} names it"
+                )
+            time.sleep(1)  # a kubeadm whose minion was killed is still at work: it ends by itself
+        yield file.fileno()
+
+
+def _locked(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

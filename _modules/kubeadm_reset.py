@@ -1,0 +1,177 @@
+"""
+Take away what a membership leaves on a node beside kubeadm's own files. Only ``kubeadm.reset`` calls this.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+BPF_ROOT = "/sys/fs/bpf"
+NETWORK_ROOT = "/sys/class/net"
+CGROUP_MOUNT = "/run/cilium/cgroupv2"
+CNI_LINKS = re.compile(r"^(cilium_|lxc)")
+OUR_CHAINS = re.compile(r"^(OLD_)?CILIUM_|^KUBE-")
+COMMAND_TIMEOUT_S = 30
+
+
+def delete_node():
+    """
+    Delete this node's Node object if this node may: a control-plane node that still reaches the API.
+
+    A node that joins again under its name is refused while the old Node counts as Ready, which lasts 40 s after its
+    kubelet stopped. A worker has no right to delete its Node; its caller does that.
+
+    Returns True when it was deleted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-02 kubeadm_reset.delete_node
+    """
+    if not Path(__salt__["sandbox.path"]("etc", "kubernetes", "admin.conf")).exists():
+        return False
+    name = __pillar__["saltern"]["node"]["name"]
+    try:
+        __salt__["kube.kubectl"](["delete", "node", name, "--ignore-not-found", "--request-timeout=15s"])
+    except CommandExecutionError:
+        return False  # no API server to ask: a first init that never came up
+    return True
+
+
+def wipe(whole=True):
+    """
+    Empty the directories of the membership; with ``whole`` also the CNI's configuration, links, BPF and firewall rules.
+
+    The directories themselves stay: CRI-O watches its CNI directory by inotify and does not see a new one of that name.
+
+    Returns the sorted list of what was removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-w-04 kubeadm_reset.wipe
+    """
+    removed = []
+    for parts in (("etc", "kubernetes"), ("var", "lib", "etcd"), *([("etc", "cni", "net.d")] if whole else [])):
+        removed += empty(__salt__["sandbox.path"](*parts))
+    if whole:
+        removed += _remove_links() + _remove_bpf() + _remove_rules()
+    return sorted(removed)
+
+
+def empty(directory):
+    """
+    Remove all that lies in a directory, except mount points, and return the paths.
+
+    directory
+        Path; one that does not exist is empty.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-w-04 kubeadm_reset.empty /opt/sandbox/etc/cni/net.d
+    """
+    removed = []
+    for path in sorted(Path(directory).glob("*")):
+        if path.is_dir() and not path.is_symlink():
+            if _holds_files(path):
+                removed.append(str(path))
+            if path.name in KEPT_DIRECTORIES:
+                empty(path)
+            else:
+                shutil.rmtree(path)
+        else:
+            path.unlink()
+            removed.append(str(path))
+    return removed
+
+
+# The os states make these; kubeadm makes the rest itself.
+KEPT_DIRECTORIES = {"pki", "manifests"}
+
+
+def _holds_files(directory):
+    return any(not path.is_dir() for path in directory.rglob("*"))
+
+
+def _remove_links():
+    """Cilium's devices: cilium_host and its peer, cilium_vxlan, and one lxc... a pod."""
+    names = [path.name for path in Path(NETWORK_ROOT).glob("*") if CNI_LINKS.match(path.name)]
+    removed = []
+    for name in sorted(names):
+        # Deleting one end of a pair takes the other along.
+        if Path(NETWORK_ROOT, name).exists():
+            _command(["ip", "link", "delete", name])
+        removed.append(f"link {name}")
+    return removed
+
+
+def _remove_bpf():
+    """Cilium's pinned programs and maps, and its own mount of the cgroup hierarchy."""
+    removed = []
+    for path in [Path(BPF_ROOT, "cilium"), *sorted(Path(BPF_ROOT, "tc", "globals").glob("cilium_*"))]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+        else:
+            continue
+        removed.append(str(path))
+    if Path(CGROUP_MOUNT).is_mount():
+        _command(["umount", CGROUP_MOUNT])
+        removed.append(CGROUP_MOUNT)
+    return removed
+
+
+def _remove_rules():
+    """Cilium's and the kubelet's own chains in the firewall; every other rule stays."""
+    removed = []
+    for tool in ("iptables", "ip6tables"):
+        if not shutil.which(f"{tool}-save"):
+            continue
+        before = _command([f"{tool}-save"])
+        after = without_our_chains(before)
+        if after != before:
+            _command([f"{tool}-restore"], stdin=after)
+            removed.append(f"{tool} chains of Cilium and the kubelet")
+    return removed
+
+
+def without_our_chains(text):
+    """
+    Take the chains CILIUM_* and KUBE-*, and the rules that lead to them, out of what iptables-save wrote.
+
+    text
+        Output of iptables-save.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local kubeadm_reset.without_our_chains ''
+    """
+    return "".join(line for line in text.splitlines(keepends=True) if not _is_ours(line))
+
+
+def _is_ours(line):
+    if line.startswith(":"):
+        return bool(OUR_CHAINS.match(line[1:]))
+    words = line.split()
+    chains = [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-A", "-j", "-g")]
+    return any(OUR_CHAINS.match(chain) for chain in chains)
+
+
+def _command(argv, stdin=None):
+    """Run a tool of the operating system and return its output."""
+    done = subprocess.run(  # noqa: S603 (fixed words and names of the kernel's, no shell)
+        argv, input=stdin, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
+    )
+    if done.returncode:
+        raise CommandExecutionError(f"{__opts__['id']}: {' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,2 @@
+The runtime has taken up the CNI configuration:
+  cni.loaded: []

@@ -1,0 +1,12 @@
+{%- set cilium = pillar.saltern.charts.cilium %}
+Cilium's agent runs on every node:
+  kube.rolled_out:
+    - name: cilium
+    - kind: daemonset
+    - namespace: {{ cilium.namespace | json }}
+
+Cilium's operator runs:
+  kube.rolled_out:
+    - name: cilium-operator
+    - kind: deployment
+    - namespace: {{ cilium.namespace | json }}

@@ -1,0 +1,5 @@
+# Document 0's ResetKubeadmStep and CleanupK8sDataStep. The explicit word is the node's own name:
+#   salt NODE state.apply kubeadm.clean pillar='{"saltern_confirm_reset": "NODE"}'
+No membership in a cluster is left on this node:
+  kubeadm.absent:
+    - confirm: {{ pillar.get("saltern_confirm_reset") | json }}

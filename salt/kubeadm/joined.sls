@@ -1,0 +1,7 @@
+include:
+  - kubeconfig
+
+This node is a member of the cluster:
+  kubeadm.joined:
+    - require_in:
+      - kubeconfig: The operator has a kubeconfig

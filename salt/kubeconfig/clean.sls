@@ -1,0 +1,3 @@
+The operator has no kubeconfig:
+  kubeconfig.absent:
+    - name: {{ pillar.saltern.operator.home }}/.kube/config

@@ -1,0 +1,4 @@
+{%- set metallb = pillar.saltern.charts.metallb %}
+MetalLB has its address pools:
+  manifest.applied:
+    - objects: {{ metallb.manifests | json }}

@@ -1,0 +1,17 @@
+{%- set metallb = pillar.saltern.charts.metallb %}
+MetalLB's controller runs:
+  kube.rolled_out:
+    - name: {{ metallb.release }}-controller
+    - kind: deployment
+    - namespace: {{ metallb.namespace | json }}
+
+MetalLB's speaker runs on every node:
+  kube.rolled_out:
+    - name: {{ metallb.release }}-speaker
+    - kind: daemonset
+    - namespace: {{ metallb.namespace | json }}
+
+MetalLB's webhook answers:
+  kube.endpoint_ready:
+    - name: metallb-webhook-service
+    - namespace: {{ metallb.namespace | json }}
