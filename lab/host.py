@@ -80,7 +80,7 @@ class Host:
 
     @property
     def manages_cgroups(self) -> bool:
-        """Whether the lab makes the nodes' cgroups itself; where systemd is PID 1, systemd-nspawn asks it for a scope."""
+        """Whether the lab makes the nodes' cgroups itself; systemd as PID 1 gives systemd-nspawn a scope."""
         return not self.systemd
 
     @property

@@ -7,6 +7,7 @@ costs no time and no space.
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.errors import LabError
@@ -81,8 +82,14 @@ class Store:
         if self.mount_point.is_dir():
             self.mount_point.rmdir()
 
-    def unpack(self, machine_id: int, archive: Path) -> bool:
-        """Make a machine out of an archive; one that was made of this very archive is left alone.
+    def unpack(self, machine_id: int, archive: Path, origin: str, configure: Callable[[Path], None]) -> bool:
+        """Make a machine out of an archive; one of the same origin is left alone.
+
+        Args:
+            machine_id: which one.
+            archive: the tar archive.
+            origin: names all that goes into the machine; it is kept beside it.
+            configure: called with the root directory once it is unpacked.
 
         Returns:
             Whether it was unpacked.
@@ -90,14 +97,15 @@ class Store:
         Raises:
             LabError: the archive cannot be read, or does not fit.
         """
-        origin = self.mount_point / f"{machine_id}.origin"
-        if self.exists(machine_id) and origin.exists() and origin.read_text() == archive.name:
+        note = self.mount_point / f"{machine_id}.origin"
+        if self.exists(machine_id) and note.exists() and note.read_text() == origin:
             return False
         self.delete(machine_id)
         root = self.root(machine_id)
         run(["btrfs", "subvolume", "create", root])
         run(["tar", "--numeric-owner", "--xattrs", "--acls", "-C", root, "-xf", archive])
-        origin.write_text(archive.name)
+        configure(root)
+        note.write_text(origin)
         return True
 
     def snapshot(self, source_id: int, target_id: int) -> None:
@@ -128,7 +136,7 @@ class Store:
         size_gib = int(min(MAXIMUM_GIB, free_gib - RESERVE_GIB))
         if size_gib < 2:
             raise LabError(
-                f"{self.image.parent}: {free_gib:.1f} GiB free, {RESERVE_GIB} GiB of them stay free: no room for the nodes. "
+                f"{self.image.parent}: {free_gib:.1f} GiB free, {RESERVE_GIB} GiB stay free: no room for nodes. "
                 "Make room there, or name another directory in SALTERN_STATE"
             )
         partial = self.image.with_suffix(".partial")

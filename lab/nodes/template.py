@@ -1,6 +1,7 @@
-"""The template of the nodes: Debian 12 with cloud-init, ssh and a Salt minion, kept as one archive in the cache.
+"""The template of the nodes: Debian 12 with cloud-init, ssh and a Salt minion.
 
-The recipe is everything that goes in; its hash is in the archive's name, so a changed recipe makes a new archive.
+What takes minutes (Debian's packages, Salt) is kept as one archive in the cache, with the hash of its recipe in its name.
+The lab's own few files are added when the archive is unpacked.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ PLACES = {
     "saltern-lab-early.service": "etc/systemd/system/saltern-lab-early.service",
     "salt-minion.service": "etc/systemd/system/salt-minion.service",
     "cloud.cfg": "etc/cloud/cloud.cfg.d/90-saltern-lab.cfg",
+    "no-router.conf": "etc/systemd/network/10-cloud-init-eth0.network.d/saltern-lab.conf",
     "journald.conf": "etc/systemd/journald.conf.d/saltern-lab.conf",
     "sources.list": "etc/apt/sources.list",
     "dpkg.cfg": "etc/dpkg/dpkg.cfg.d/saltern-lab",
@@ -40,11 +42,15 @@ Progress = Callable[[str], None]
 
 
 def recipe_hash(paths: Paths) -> str:
-    """Twelve hex digits that stand for all that goes into the template."""
-    parts = [RECIPE, CODENAME, SALT, *TEMPLATE_PACKAGES, *ENABLED, *MASKED, *PLACES, *PLACES.values()]
+    """Twelve hex digits that stand for all that goes into the archive."""
+    contents = [(FILES / "dpkg.cfg").read_text(), _constraints(paths).read_text()]
+    return _hash([RECIPE, CODENAME, SALT, *TEMPLATE_PACKAGES, *contents])
+
+
+def origin(paths: Paths) -> str:
+    """What an unpacked template was made of: the archive and the lab's own files and services."""
     contents = [(FILES / name).read_text() for name in PLACES]
-    contents += [_constraints(paths).read_text()]
-    return hashlib.sha256("\0".join([*parts, *contents]).encode()).hexdigest()[:12]
+    return f"{archive(paths).name} {_hash([*PLACES.values(), *contents, *ENABLED, *MASKED])}"
 
 
 def archive(paths: Paths) -> Path:
@@ -77,7 +83,6 @@ def ensure(paths: Paths, progress: Progress) -> Path:
         _bootstrap(root)
         progress(f"template of the nodes: {SALT}")
         _install_salt(root, wheels)
-        _configure(root)
         run(["tar", "--numeric-owner", "--xattrs", "--acls", "--zstd", "-C", root, "-cf", partial, "."])
         partial.rename(target)
     for old in paths.cache.glob("template-*.tar.zst"):
@@ -88,7 +93,7 @@ def ensure(paths: Paths, progress: Progress) -> Path:
 
 def _ensure_wheels(paths: Paths, progress: Progress) -> Path:
     """Build Salt and all that it needs as wheels, once for each set of pins."""
-    key = hashlib.sha256(f"{SALT}\0{_constraints(paths).read_text()}".encode()).hexdigest()[:12]
+    key = _hash([SALT, _constraints(paths).read_text()])
     target = paths.wheels / key
     if target.is_dir():
         return target
@@ -144,8 +149,15 @@ def _install_salt(root: Path, wheels: Path) -> None:
     (root / "etc/salt/pki/minion").mkdir(parents=True, mode=0o700)
 
 
-def _configure(root: Path) -> None:
-    """The lab's files, the services, and nothing that would make two nodes the same machine."""
+def configure(root: Path) -> None:
+    """Add the lab's files and services to an unpacked archive, and take away what would make two nodes the same machine.
+
+    Args:
+        root: where it was unpacked.
+
+    Raises:
+        LabError: a service cannot be enabled.
+    """
     for name, place in PLACES.items():
         target = root / place
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,3 +176,7 @@ def _configure(root: Path) -> None:
         key.unlink()
     for extra in (*(root / "etc/apt/sources.list.d").glob("*"), *(root / "etc/apt/apt.conf.d").glob("99mmdebstrap")):
         extra.unlink()
+
+
+def _hash(parts: list[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -12,6 +12,7 @@ done </proc/mounts
 
 # Pods hand mounts to each other and to the node (Cilium's BPF maps, kubelet's volumes).
 mount --make-rshared /
+mkdir -p /sys/fs/bpf
 mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
 
 # These settings are the machine's, and shared by all nodes: a node may read them, the lab sets them (kernel_settings.py).
