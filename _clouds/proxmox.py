@@ -44,8 +44,8 @@ try:
     from saltern.proxmox import inventory, machine, placement, remove
     from saltern.proxmox import settings as provider_settings
     from saltern.proxmox.api import Proxmox
-    from saltern.proxmox.create import CreateFailed, Creation, Limits, Order
-    from saltern.proxmox.errors import AgentNotRunning, ProxmoxError, Refused
+    from saltern.proxmox.create import CreateFailedError, Creation, Limits, Order
+    from saltern.proxmox.errors import AgentNotRunningError, ProxmoxError, RefusedError
     from saltern.proxmox.journal import Journal
     from saltern.proxmox.seed import Operator
 
@@ -280,12 +280,8 @@ def create(vm_):
     _fire(name, "creating", "starting create", {key: vm_.get(key) for key in ("name", "profile", "provider", "driver")})
     cluster = _definition()
     with _connected() as api:
-        creation = Creation(
-            api, _order(cluster, vm_), _minions(vm_), _journal(cluster), _slots(), lambda who, what: _announce(who, what)
-        )
-        created = creation.create(
-            name, lambda record, found, existing: _placement(api, cluster, vm_).specify(record, found, existing)
-        )
+        creation = Creation(api, _order(cluster, vm_), _minions(vm_), _journal(cluster), _slots(), announce=_announce)
+        created = creation.create(name, _placement(api, cluster, vm_).specify)
     result = {
         "id": created.machine.vmid,
         "node": created.machine.node,
@@ -297,7 +293,8 @@ def create(vm_):
         result["Message"] = "Exists; nothing was changed."
         _warn_of_differences({name: created.differences} if created.differences else {})
         return result | ({"differences": _pairs(created.differences)} if created.differences else {})
-    _fire(name, "created", "created instance", {"name": name, "provider": vm_.get("provider"), "instance_id": result["id"]})
+    done = {"name": name, "provider": vm_.get("provider"), "instance_id": result["id"]}
+    _fire(name, "created", "created instance", done)
     return result
 
 
@@ -410,7 +407,7 @@ class _Minions:
     def accepted(self, name):
         """The public key accepted for a minion, or None."""
         if (self._keys / "minions_rejected" / name).exists():
-            raise Refused(
+            raise RefusedError(
                 f"Accepting the minion key of {name}",
                 "the master has a rejected key of that name, and would refuse the new machine",
                 f"If that was a mistake: salt-key -d {name}",
@@ -430,7 +427,7 @@ class _Minions:
         """The master's public key."""
         path = self._keys / "master.pub"
         if not path.exists():
-            raise Refused(
+            raise RefusedError(
                 "Reading the master's public key",
                 f"there is no file {path}, so the new machine could not tell its master from another",
                 "Start salt-master once: it makes its keys.",
@@ -443,7 +440,7 @@ class _Minions:
         opts = _master_opts()
         with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=True) as bus:
             if not bus.connect_pub(timeout=_MASTER_ANSWERS_S):
-                raise Refused(
+                raise RefusedError(
                     f"Listening for the minion {name}",
                     f"the Salt master's event bus in {opts['sock_dir']} does not answer",
                     "Start salt-master on this machine, or write `wait_for: agent` in the provider file.",
@@ -487,7 +484,7 @@ def _connected():
             yield api
         finally:
             api.close()
-    except (ProxmoxError, CreateFailed, DefinitionError) as err:
+    except (ProxmoxError, CreateFailedError, DefinitionError) as err:
         raise SaltCloudSystemExit(str(err)) from err
 
 
@@ -507,8 +504,8 @@ def _setting(key, default=None):
     settings = __opts__.get("saltern") or {}
     if key not in settings and default is None:
         raise SaltCloudSystemExit(
-            f"The master's configuration has no `saltern: {{{key}: ..}}`, so there is no definition to make machines from: "
-            "add it as docs/production.md shows."
+            f"The master's configuration has no `saltern: {{{key}: ..}}`, so there is no definition to make machines "
+            "from: add it as docs/production.md shows."
         )
     return settings.get(key, default)
 
@@ -621,7 +618,7 @@ def _addresses(api, found, settings, ask_agent=False):
         return fixed
     try:
         return list(dict.fromkeys([*fixed, *inventory.agent_addresses(api, found)]))
-    except AgentNotRunning:
+    except AgentNotRunningError:
         return fixed
 
 
@@ -667,8 +664,8 @@ def _differing(api, cluster, machines):
 def _warn_of_differences(differing):
     for name, pairs in differing.items():
         log.warning(
-            "%s exists and differs from pillar/cluster.sls: %s. It is left as it is: change it in Proxmox or correct the "
-            "definition",
+            "%s exists and differs from pillar/cluster.sls: %s. It is left as it is: change it in Proxmox or correct "
+            "the definition",
             name,
             machine.told(pairs),
         )
@@ -680,7 +677,7 @@ def _pairs(pairs):
 
 def _refuse_action(call, function):
     if call == "action":
-        raise SaltCloudSystemExit(f"{function} works on a provider, not on a machine: salt-cloud -f {function} PROVIDER")
+        raise SaltCloudSystemExit(f"{function} works on a provider, not a machine: salt-cloud -f {function} PROVIDER")
 
 
 def _require_action(call, function):

@@ -8,23 +8,23 @@ from io import BytesIO
 from typing import Any
 
 import requests
-from proxmoxer.backends.https import (
+from proxmoxer.backends.https import (  # type: ignore[import-untyped]
     JsonSerializer,
     ProxmoxHTTPApiTokenAuth,
     ProxmoxHTTPAuthBase,
     ProxmoxHttpSession,
 )
-from proxmoxer.core import ProxmoxResource, ResourceException
+from proxmoxer.core import ProxmoxResource, ResourceException  # type: ignore[import-untyped]
 from requests.cookies import RequestsCookieJar
 
 from saltern.proxmox import tasks
 from saltern.proxmox.errors import (
-    CertificateNotTrusted,
+    CertificateNotTrustedError,
+    CredentialsError,
     ProxmoxError,
-    Refused,
-    TimedOut,
-    Unreachable,
-    WrongCredentials,
+    RefusedError,
+    TimedOutError,
+    UnreachableError,
     from_response,
 )
 from saltern.proxmox.settings import Settings
@@ -39,7 +39,7 @@ _TICKET_RENEWAL_S = 3600
 class TicketAuth(ProxmoxHTTPAuthBase):  # type: ignore[misc]  # proxmoxer has no type hints
     """Log in with a password, and keep the ticket fresh.
 
-    proxmoxer's own class drops Proxmox's text when the login is refused; this one keeps it.
+    proxmoxer's own class drops Proxmox's text when the login is RefusedError; this one keeps it.
     """
 
     def __init__(self, settings: Settings, base_url: str) -> None:
@@ -74,7 +74,7 @@ class TicketAuth(ProxmoxHTTPAuthBase):  # type: ignore[misc]  # proxmoxer has no
             raise from_response(call, response.status_code, response.reason, self._user)
         data = response.json()["data"]
         if data.get("NeedTFA"):
-            raise WrongCredentials(
+            raise CredentialsError(
                 call,
                 f"{self._user} has a second factor",
                 "Make an API token for this user and write token_name and token_value in the provider file.",
@@ -169,10 +169,10 @@ class Proxmox:
         except requests.exceptions.SSLError as err:
             raise _not_trusted(what, self.settings, err) from err
         except requests.exceptions.ReadTimeout as err:
-            raise TimedOut(
+            raise TimedOutError(
                 what,
                 f"no answer within {_CALL_TIMEOUT_S} s",
-                f"{self.settings.address} accepts connections but does not answer: look at pveproxy and pvedaemon there.",
+                f"{self.settings.address} takes connections but does not answer: look at pveproxy and pvedaemon there.",
             ) from err
         except requests.exceptions.JSONDecodeError as err:
             raise _not_proxmox(what, self.settings) from err
@@ -188,16 +188,16 @@ def _text(err: ResourceException) -> str:
 
 
 def _not_trusted(what: str, settings: Settings, err: requests.exceptions.SSLError) -> ProxmoxError:
-    return CertificateNotTrusted(
+    return CertificateNotTrustedError(
         what,
         f"the certificate of {settings.address} is not accepted: {_reason(err)}",
-        "Copy the CA of Proxmox (/etc/pve/pve-root-ca.pem) to this master and write `verify_ssl: /path/pve-root-ca.pem` "
-        "in the provider file, with a url that the certificate names.",
+        "Copy the CA of Proxmox (/etc/pve/pve-root-ca.pem) to this master, write its path as verify_ssl in the provider "
+        "file, and use a url that the certificate names.",
     )
 
 
 def _unreachable(what: str, settings: Settings, err: requests.exceptions.RequestException) -> ProxmoxError:
-    return Unreachable(
+    return UnreachableError(
         what,
         f"{settings.address} cannot be reached: {_reason(err)}",
         f"Look at url and port in the provider file, and try: curl -k https://{settings.address}/",
@@ -205,7 +205,7 @@ def _unreachable(what: str, settings: Settings, err: requests.exceptions.Request
 
 
 def _not_proxmox(what: str, settings: Settings) -> ProxmoxError:
-    return Refused(
+    return RefusedError(
         what,
         f"{settings.address} answers, but not as a Proxmox API does",
         "Look at url and port in the provider file: 8006 is the API's own, a reverse proxy must pass /api2/json on.",

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from saltern.proxmox import inventory, locks, machine, remove, seed
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.errors import AgentNotRunning, Busy, MachineIdTaken, NotFound, ProxmoxError, TimedOut
+from saltern.proxmox.errors import (
+    AgentNotRunningError,
+    BusyError,
+    MachineIdTakenError,
+    NotFoundError,
+    ProxmoxError,
+    TimedOutError,
+)
 from saltern.proxmox.inventory import Inventory, Machine
 from saltern.proxmox.journal import Journal, Record
 from saltern.proxmox.remove import Keys, Outcome, persistently
@@ -85,7 +92,7 @@ class Created:
     differences: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-class CreateFailed(Exception):
+class CreateFailedError(Exception):
     """A create that failed, and what was taken back."""
 
     def __init__(self, name: str, cause: BaseException, outcome: Outcome) -> None:
@@ -98,7 +105,7 @@ class CreateFailed(Exception):
         return f"{self.name} was not created. {self.cause}\n{self.outcome}"
 
 
-# Given the record, everything on Proxmox and the machine itself if it exists. May take an address, noting it in the record.
+# Given the record, all that is on Proxmox, and the machine itself if it exists. May note an address in the record.
 Specify = Callable[[Record, Inventory, Machine | None], "MachineSpec"]
 Announce = Callable[[str, str], None]
 
@@ -141,7 +148,7 @@ class Creation:
             name: the machine's name, which is its minion ID too.
             specify: gives the machine's specification.
 
-        Raises: CreateFailed when something had been begun; ProxmoxError before.
+        Raises: CreateFailedError when something had been begun; ProxmoxError before.
         """
         with self.journal.claim(name) as record:
             self._mend(record)
@@ -162,7 +169,7 @@ class Creation:
         self.announce(record.name, "removing what an earlier create left unfinished")
         outcome = remove.made(self.api, record, self.minions, self.pause)
         if outcome.left:
-            raise CreateFailed(record.name, Unmended(), outcome)
+            raise CreateFailedError(record.name, UnmendedError(), outcome)
         record.address = None
 
     def _compared(self, existing: Machine, spec: MachineSpec) -> Created:
@@ -177,7 +184,7 @@ class Creation:
             self.announce(record.name, "failed: removing what was made")
             outcome = remove.made(self.api, record, self.minions, self.pause)
             if isinstance(err, Exception):
-                raise CreateFailed(record.name, err, outcome) from err
+                raise CreateFailedError(record.name, err, outcome) from err
             raise
 
     def _made(self, record: Record, spec: MachineSpec, found: Inventory) -> Machine:
@@ -229,7 +236,7 @@ class Creation:
                 target=spec.proxmox_node if spec.proxmox_node != template.node else None,
                 pool=spec.pool,
             )
-        except (Busy, MachineIdTaken):
+        except (BusyError, MachineIdTakenError):
             # Proxmox has removed its own half of such a clone; the number may be another machine's by now.
             record.note(vmid=None, upid=None)
             raise
@@ -267,7 +274,7 @@ class Creation:
         device = spec.disk_device
         actual_gib = machine.disk_gib(template_config, device)
         if not actual_gib:
-            raise NotFound(
+            raise NotFoundError(
                 f"Resizing the disk of {spec.name}",
                 f"the template {spec.template} has no disk {device}",
                 "Write the template's system disk in proxmox.disk_device in pillar/cluster.sls.",
@@ -296,20 +303,20 @@ class Creation:
     def _no_answer(self, spec: MachineSpec, created: Machine, status: str) -> ProxmoxError:
         reported = ", ".join(_agent_addresses(self.api, created)) or "nothing"
         what = "its minion" if self.order.answer == "minion" else f"its guest agent with {spec.address}"
-        return TimedOut(
+        return TimedOutError(
             f"Waiting for {spec.name} ({created.vmid} on {created.node})",
-            f"{what} did not answer within {self.order.limits.answer_s:.0f} s; Proxmox has the machine as {status}, its "
-            f"guest agent reports {reported}",
-            f"Look at its console during the next try: does it boot, does it get {spec.address}, does it have cloud-init "
-            f"and salt-minion, and does it reach {self.order.master} on ports 4505 and 4506? A slow one needs a larger "
-            "answer_timeout_s in the provider file.",
+            f"{what} did not answer within {self.order.limits.answer_s:.0f} s; Proxmox has the machine as {status}, "
+            f"its guest agent reports {reported}",
+            f"Look at its console during the next try: does it boot, does it get {spec.address}, does it have "
+            f"cloud-init and salt-minion, and does it reach {self.order.master} on ports 4505 and 4506? A slow one "
+            "needs a larger answer_timeout_s in the provider file.",
         )
 
     def _unseeded(self, record: Record, created: Machine, drive: str) -> None:
         """Take the seed image out of the machine and off the storage: it holds the minion's private key."""
         assert record.seed_node and record.seed_volid  # noqa: S101  # _seeded has noted both
         node, volid = record.seed_node, record.seed_volid
-        eject = {drive: machine.NO_DISC}
+        eject: dict[str, Any] = {drive: machine.NO_DISC}
         persistently(lambda: self._task(record, "POST", f"{created.path}/config", **eject), self.pause)
         remove.image(self.api, node, volid, self.pause)
         record.note(seed_volid=None)
@@ -324,7 +331,7 @@ class Creation:
         record.note(upid=None)
 
 
-class Unmended(Exception):
+class UnmendedError(Exception):
     """What an earlier create left could not be removed."""
 
     def __str__(self) -> str:
@@ -334,5 +341,5 @@ class Unmended(Exception):
 def _agent_addresses(api: Proxmox, created: Machine) -> list[str]:
     try:
         return inventory.agent_addresses(api, created)
-    except AgentNotRunning:
+    except AgentNotRunningError:
         return []

@@ -33,47 +33,47 @@ class SettingsError(ProxmoxError):
     """The provider file cannot be used: no call was made."""
 
 
-class WrongCredentials(ProxmoxError):
+class CredentialsError(ProxmoxError):
     """401: the user, password or token is not accepted."""
 
 
-class PermissionDenied(ProxmoxError):
+class PermissionDeniedError(ProxmoxError):
     """403: the user or token lacks a privilege."""
 
 
-class CertificateNotTrusted(ProxmoxError):
+class CertificateNotTrustedError(ProxmoxError):
     """TLS: the API's certificate is not signed by an authority that we trust, or is for another name."""
 
 
-class Unreachable(ProxmoxError):
+class UnreachableError(ProxmoxError):
     """Nothing answers at the provider's url and port."""
 
 
-class NodeOffline(ProxmoxError):
+class NodeOfflineError(ProxmoxError):
     """595 or 596: the API answers, but the Proxmox node that the call is for does not."""
 
 
-class NotFound(ProxmoxError):
+class NotFoundError(ProxmoxError):
     """The machine, node or storage is not there (any more)."""
 
 
-class UnknownTemplate(NotFound):
+class UnknownTemplateError(NotFoundError):
     """No template of the wanted name on any Proxmox node."""
 
 
-class StorageFull(ProxmoxError):
+class StorageFullError(ProxmoxError):
     """No room for the disk or image."""
 
 
-class Busy(ProxmoxError):
+class BusyError(ProxmoxError):
     """Proxmox timed out waiting for one of its own locks: the same call may succeed later."""
 
 
-class MachineIdTaken(ProxmoxError):
+class MachineIdTakenError(ProxmoxError):
     """Somebody else got the same machine number: cluster/nextid reserves nothing."""
 
 
-class TaskFailed(ProxmoxError):
+class TaskFailedError(ProxmoxError):
     """A task ended, and its exit status is an error.
 
     Args:
@@ -89,66 +89,66 @@ class TaskFailed(ProxmoxError):
         return super().__str__() + (f"\n  Last lines of the task's log:{told}" if told else "")
 
 
-class TimedOut(ProxmoxError):
+class TimedOutError(ProxmoxError):
     """Something did not happen within its time limit."""
 
 
-class AgentNotRunning(ProxmoxError):
+class AgentNotRunningError(ProxmoxError):
     """The guest agent does not answer: the machine is not up yet, or its image has none."""
 
 
-class Refused(ProxmoxError):
+class RefusedError(ProxmoxError):
     """Any other refusal."""
 
 
 _KINDS: list[tuple[re.Pattern[str], type[ProxmoxError], str]] = [
     (
         re.compile(r"config file already exists|VM \d+ already exists"),
-        MachineIdTaken,
+        MachineIdTakenError,
         "Another machine was made with this number at the same moment: run the same command again.",
     ),
     (
         re.compile(r"got timeout|got lock request timeout"),
-        Busy,
+        BusyError,
         "Proxmox waited for a lock that something else holds (a backup, a clone, a migration): "
         "run the same command again, or lower proxmox.parallel_clones in pillar/cluster.sls.",
     ),
     (
         re.compile(r"not enough free space|No space left on device|out of space", re.IGNORECASE),
-        StorageFull,
+        StorageFullError,
         "Free space on the storage, add some, or name another one in proxmox.storage (disks) or "
         "proxmox.iso_storage (seed images) in pillar/cluster.sls.",
     ),
     (
         re.compile(r"hostname lookup '[^']*' failed|no such cluster node"),
-        NotFound,
+        NotFoundError,
         "Proxmox has no node of that name: correct proxmox.node, or the row's proxmox_node, in pillar/cluster.sls "
         "(salt-cloud --list-locations PROVIDER names those that exist).",
     ),
     (
         re.compile(r"does not exist|unable to find configuration file|no such (task|VM|volume)", re.IGNORECASE),
-        NotFound,
+        NotFoundError,
         "It may have been removed meanwhile: salt-cloud -Q shows what is there.",
     ),
     (
         re.compile(r"guest agent is not running|No QEMU guest agent configured"),
-        AgentNotRunning,
+        AgentNotRunningError,
         "Install qemu-guest-agent in the template (docs/production.md) and set agent=1 on the machine.",
     ),
     (
         re.compile(r"does not support '(iso|images)' content"),
-        Refused,
+        RefusedError,
         "Name a storage with that content type in proxmox.iso_storage or proxmox.storage in pillar/cluster.sls, "
         "or allow it: pvesm set STORAGE --content iso,images.",
     ),
     (
         re.compile(r"cluster not ready - no quorum"),
-        Refused,
+        RefusedError,
         "The Proxmox cluster has lost its quorum and changes nothing until it is back: see `pvecm status` on a node.",
     ),
     (
         re.compile(r"VM is locked"),
-        Refused,
+        RefusedError,
         "Another operation holds the machine: wait until it has ended (the task log in Proxmox), then run again.",
     ),
 ]
@@ -161,7 +161,7 @@ def kind_of(text: str) -> tuple[type[ProxmoxError], str]:
     for pattern, kind, remedy in _KINDS:
         if pattern.search(text):
             return kind, remedy
-    return Refused, "Proxmox's text names the reason; the task list in its web interface has the details."
+    return RefusedError, "Proxmox's text names the reason; the task list in its web interface has the details."
 
 
 def from_response(call: str, status: int, text: str, who: str) -> ProxmoxError:
@@ -177,22 +177,22 @@ def from_response(call: str, status: int, text: str, who: str) -> ProxmoxError:
     """
     told = f"{status} {text}"
     if status == 401:
-        return WrongCredentials(call, told, _credentials_remedy(text, who))
+        return CredentialsError(call, told, _credentials_remedy(text, who))
     if status == 403:
-        return PermissionDenied(call, told, _privilege_remedy(text, who))
+        return PermissionDeniedError(call, told, _privilege_remedy(text, who))
     if status in _NODE_DOES_NOT_ANSWER:
-        return NodeOffline(
-            call, told, "The API answers but this Proxmox node does not: start it, or take it out of pillar/cluster.sls."
+        return NodeOfflineError(
+            call, told, "The API answers, this Proxmox node does not: start it, or take it out of pillar/cluster.sls."
         )
     kind, remedy = kind_of(text)
     return kind(call, told, remedy)
 
 
 def from_task(call: str, exit_status: str, log: Sequence[str]) -> ProxmoxError:
-    """Explain a task's exit status: the classes that a caller acts on, else TaskFailed with the task's log."""
+    """Explain a task's exit status: the classes that a caller acts on, else TaskFailedError with the task's log."""
     kind, remedy = kind_of(exit_status)
-    if kind is Refused:
-        return TaskFailed(call, f"the task failed: {exit_status}", remedy, log)
+    if kind is RefusedError:
+        return TaskFailedError(call, f"the task failed: {exit_status}", remedy, log)
     return kind(call, f"the task failed: {exit_status}", remedy)
 
 

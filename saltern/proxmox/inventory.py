@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.errors import NodeOffline, NotFound, Refused, UnknownTemplate
+from saltern.proxmox.errors import NodeOfflineError, NotFoundError, RefusedError, UnknownTemplateError
 
 MIB = 1024**2
 GIB = 1024**3
@@ -58,19 +58,19 @@ class Inventory:
     def find(self, name: str) -> Machine | None:
         """The machine of that name, or None.
 
-        Raises: Refused when there are several; NodeOffline when it may be on a node that is offline.
+        Raises: RefusedError when there are several; NodeOfflineError when it may be on a node that is offline.
         """
         found = [machine for machine in self.guests if machine.name == name]
         if len(found) > 1:
             places = ", ".join(f"{machine.vmid} on {machine.node}" for machine in found)
-            raise Refused(
+            raise RefusedError(
                 f"Looking for the machine {name}",
                 f"Proxmox has {len(found)} machines of that name: {places}",
                 "Rename or remove all but one in Proxmox.",
             )
         if not found and self.unknown:
             hidden = ", ".join(f"{machine.vmid} on {machine.node}" for machine in self.unknown)
-            raise NodeOffline(
+            raise NodeOfflineError(
                 f"Looking for the machine {name}",
                 f"it may be one of those whose node is offline: {hidden}",
                 "Start the Proxmox node, or remove it from the Proxmox cluster (pvecm delnode).",
@@ -78,11 +78,11 @@ class Inventory:
         return found[0] if found else None
 
     def template(self, wanted: str, node: str) -> Machine:
-        """The template of that name or number, on the node if it has one. Raises: UnknownTemplate."""
+        """The template of that name or number, on the node if it has one. Raises: UnknownTemplateError."""
         found = [machine for machine in self.templates if wanted in (machine.name, str(machine.vmid))]
         if not found:
             known = ", ".join(f"{machine.name} ({machine.vmid} on {machine.node})" for machine in self.templates)
-            raise UnknownTemplate(
+            raise UnknownTemplateError(
                 f"Looking for the template {wanted}",
                 f"Proxmox has no such template; it has: {known or 'none (that this user may see)'}",
                 "Correct proxmox.template in pillar/cluster.sls, or make the template (docs/production.md).",
@@ -124,7 +124,9 @@ def config(api: Proxmox, machine: Machine) -> dict[str, Any]:
 def addresses_in_use(api: Proxmox, machines: Iterable[Machine]) -> dict[str, str]:
     """The addresses that Proxmox gives to machines by ipconfigN: {address: machine's name}."""
     return {
-        address: machine.name for machine in machines for address in configured_addresses(_config_if_there(api, machine))
+        address: machine.name
+        for machine in machines
+        for address in configured_addresses(_config_if_there(api, machine))
     }
 
 
@@ -183,7 +185,7 @@ def _config_if_there(api: Proxmox, machine: Machine) -> dict[str, Any]:
     """Like config, but empty for a machine that was removed since it was listed: it uses no address any more."""
     try:
         return config(api, machine)
-    except NotFound:
+    except NotFoundError:
         return {}
 
 

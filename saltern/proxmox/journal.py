@@ -76,13 +76,18 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    @property
+    def address_lock(self) -> Path:
+        """Held while an address is looked for and noted."""
+        return self._directory / "addresses.lock"
+
     @contextmanager
     def claim(self, name: str) -> Iterator[Record]:
         """Hold the machine's record: a fresh one, or what a create that died has left.
 
-        Raises: TimedOut when another process is creating or destroying this machine.
+        Raises: TimedOutError when another process is creating or destroying this machine.
         """
-        # Two seconds, not none: `unfinished` in another process takes the lock for an instant, to see whether it is free.
+        # Two seconds, not none: `unfinished` in another process takes the lock for an instant, to see if it is free.
         with locks.one_of([self._lock(name)], 2, f"Creating or destroying {name}"):
             path = self._directory / f"{name}.json"
             yield _read(path) if path.exists() else Record(name, path=path)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from saltern.proxmox.errors import TimedOut
+from saltern.proxmox.errors import TimedOutError
 
 # flock can wait for one file but not for the first of several, nor with a time limit: so a wait asks again, at
 # uneven intervals so that waiting processes do not ask in step.
@@ -39,7 +39,9 @@ def is_held(path: Path) -> bool:
 
 
 @contextmanager
-def one_of(paths: list[Path], timeout_s: float, waiting_for: str, pause: Callable[[float], None] = time.sleep) -> Iterator[Path]:
+def one_of(
+    paths: list[Path], timeout_s: float, waiting_for: str, pause: Callable[[float], None] = time.sleep
+) -> Iterator[Path]:
     """Hold the first lock of several that is free, waiting for one if need be.
 
     Args:
@@ -48,7 +50,7 @@ def one_of(paths: list[Path], timeout_s: float, waiting_for: str, pause: Callabl
         waiting_for: what the lock stands for, for the message.
         pause: sleeps that many seconds.
 
-    Raises: TimedOut.
+    Raises: TimedOutError.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -61,7 +63,7 @@ def one_of(paths: list[Path], timeout_s: float, waiting_for: str, pause: Callabl
                     os.close(descriptor)
                 return
         if time.monotonic() >= deadline:
-            raise TimedOut(
+            raise TimedOutError(
                 waiting_for,
                 f"still in use after {timeout_s:.0f} s",
                 f"Another salt-cloud holds {', '.join(str(path) for path in paths)} (`fuser -v` names it): "

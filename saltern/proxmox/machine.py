@@ -43,7 +43,7 @@ def settings(spec: MachineSpec, mac: str, operator: str, ssh_keys: list[str], se
         "memory": spec.memory_mib,
         "net0": f"virtio={mac},bridge={spec.bridge}",
         "ipconfig0": _ipconfig(spec),
-        "nameserver": " ".join(str(server) for server in spec.dns) or None,
+        "nameserver": " ".join(str(server) for server in spec.dns),
         "ciuser": operator,
         # Stored percent-encoded, and form-encoded once more on the wire; a plus would be refused.
         "sshkeys": quote("\n".join(ssh_keys), safe="") or None,
@@ -96,7 +96,7 @@ def differences(spec: MachineSpec, config: dict[str, Any]) -> dict[str, tuple[st
         f"disk_gib ({spec.disk_device})": (f"{disk_gib(config, spec.disk_device):g}", f"{spec.disk_gib:g}"),
         "bridge": (net.get("bridge", "none"), spec.bridge),
         "address": (address.get("ip", "none"), wanted_address["ip"]),
-        "gateway": (address.get("gw", "none"), wanted_address.get("gw", "none")),
+        "gateway": (address.get("gw", "none"), wanted_address["gw"]),
         "tags": (_tags(config.get("tags", "")), _tags(";".join(spec.tags))),
         "onboot": (str(int(config.get("onboot", 0))), str(int(spec.onboot))),
         "agent": (_agent(str(config.get("agent", "0"))), "1"),
@@ -110,8 +110,7 @@ def told(found: dict[str, tuple[str, str]]) -> str:
 
 
 def _ipconfig(spec: MachineSpec) -> str:
-    value = f"ip={spec.address}/{spec.prefix_length}"
-    return f"{value},gw={spec.gateway}" if spec.gateway else value
+    return f"ip={spec.address}/{spec.prefix_length},gw={spec.gateway}"
 
 
 def _tags(text: object) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from saltern.proxmox import inventory, machine, tasks
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.errors import Busy, MachineIdTaken, NotFound, ProxmoxError, Refused
+from saltern.proxmox.errors import BusyError, MachineIdTakenError, NotFoundError, ProxmoxError, RefusedError
 from saltern.proxmox.inventory import Machine
 from saltern.proxmox.journal import Record
 from saltern.proxmox.tasks import Upid
@@ -55,7 +55,7 @@ def persistently(act: Callable[[], Result], pause: Callable[[float], None] = tim
     for attempt in range(_ATTEMPTS - 1):
         try:
             return act()
-        except (Busy, MachineIdTaken):
+        except (BusyError, MachineIdTakenError):
             pause(random.uniform(0.5, 1.0) * min(2.0**attempt, _LONGEST_PAUSE_S))  # noqa: S311  # spreads retries
     return act()
 
@@ -68,7 +68,7 @@ def machine_and_seed(api: Proxmox, found: Machine, pause: Callable[[float], None
     Returns: what was removed, as phrases. Raises: ProxmoxError.
     """
     if found.template:
-        raise Refused(f"Destroying {found.name}", "it is a template", "Remove templates in Proxmox itself.")
+        raise RefusedError(f"Destroying {found.name}", "it is a template", "Remove templates in Proxmox itself.")
     seeds = machine.seeds_of(found.name, inventory.config(api, found))
     _stop_and_delete(api, found.path, pause)
     removed = [f"machine {found.vmid} on {found.node}"]
@@ -105,7 +105,7 @@ def made(api: Proxmox, record: Record, keys: Keys, pause: Callable[[float], None
 
 
 def image(api: Proxmox, node: str, volid: str, pause: Callable[[float], None] = time.sleep) -> None:
-    """Delete an image from its storage. Raises: ProxmoxError, NotFound when it is not there."""
+    """Delete an image from its storage. Raises: ProxmoxError, NotFoundError when it is not there."""
     storage = volid.split(":")[0]
     path = f"nodes/{node}/storage/{storage}/content/{volid}"
     persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S), pause)
@@ -126,7 +126,7 @@ def _task_ended(api: Proxmox, record: Record, pause: Callable[[float], None]) ->
     try:
         tasks.abort(api, upid)
         api.finish(f"Stopping task {upid.type}", upid.text, _REMOVAL_S)
-    except NotFound:
+    except NotFoundError:
         pass  # Proxmox keeps only the last tasks: this one ended long ago.
     except ProxmoxError:
         # An aborted task's status is an error, which is what was asked for; whether it still runs is what counts.
@@ -142,7 +142,7 @@ def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None
     try:
         name = api.call("GET", f"{path}/config").get("name")
         if name is None:
-            raise Refused(
+            raise RefusedError(
                 f"GET {path}/config",
                 "the machine has no name yet, so it may be another clone that has just begun",
                 f"Look at it in Proxmox; if it is a leftover: qm unlock {record.vmid} && qm destroy {record.vmid}.",
@@ -150,7 +150,7 @@ def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None
         if name != record.name:
             return None
         _stop_and_delete(api, path, pause)
-    except NotFound:
+    except NotFoundError:
         return None
     finally_removed = f"machine {record.vmid} on {record.node}"
     record.note(vmid=None)
@@ -169,7 +169,7 @@ def _seed_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) 
 def _image_deleted(api: Proxmox, node: str, volid: str, pause: Callable[[float], None]) -> bool:
     try:
         image(api, node, volid, pause)
-    except NotFound:
+    except NotFoundError:
         return False
     return True
 

@@ -96,16 +96,15 @@ def user_data(name: str, minion: MinionIdentity, operator: Operator) -> dict[str
 
 def network_config(spec: MachineSpec, mac: str) -> dict[str, Any]:
     """The machine's one interface, found by its MAC address: fixed address, default route, name servers."""
-    interface: dict[str, Any] = {
+    interface = {
         "match": {"macaddress": mac.lower()},
         "set-name": _INTERFACE,
         "dhcp4": False,
         "addresses": [f"{spec.address}/{spec.prefix_length}"],
+        # Not "default", nor gateway4: all of cloud-init's renderers know this form.
+        "routes": [{"to": "0.0.0.0/0", "via": str(spec.gateway)}],
+        "nameservers": {"addresses": [str(server) for server in spec.dns]},
     }
-    if spec.gateway:
-        interface["routes"] = [{"to": "0.0.0.0/0", "via": str(spec.gateway)}]
-    if spec.dns:
-        interface["nameservers"] = {"addresses": [str(server) for server in spec.dns]}
     return {"version": 2, "ethernets": {_INTERFACE: interface}}
 
 
@@ -137,9 +136,7 @@ def _iso(files: dict[str, str]) -> bytes:
         content = text.encode()
         # The ISO 9660 name is short and plain; Rock Ridge and Joliet carry the real one.
         short = name.upper().replace("-", "")[:8]
-        disc.add_fp(
-            io.BytesIO(content), len(content), iso_path=f"/{short}.;1", rr_name=name, joliet_path=f"/{name}"
-        )
+        disc.add_fp(io.BytesIO(content), len(content), iso_path=f"/{short}.;1", rr_name=name, joliet_path=f"/{name}")
     out = io.BytesIO()
     disc.write_fp(out)
     disc.close()

@@ -74,7 +74,7 @@ def _endpoint(alias: str, provider: Mapping[str, Any]) -> tuple[str, int]:
         url = f"[{url}]"
     parts = urlsplit(url if "://" in url else f"https://{url}")
     if parts.scheme != "https":
-        raise _wrong(alias, "url", f"{url!r} is not https", "Proxmox answers on https only: write https:// or no scheme")
+        raise _wrong(alias, "url", f"{url!r} is not https", "Proxmox speaks https only: write https:// or no scheme")
     try:
         port = parts.port or int(provider.get("port") or DEFAULT_PORT)
     except ValueError as err:
@@ -105,8 +105,7 @@ def _verify(alias: str, provider: Mapping[str, Any]) -> bool | str:
     if isinstance(value, bool):
         return value
     if str(value).lower() in _TRUTH and key == "verify_ssl":
-        verify = _TRUTH[str(value).lower()]
-        return verify
+        return _TRUTH[str(value).lower()]
     if provider.get("verify_ssl") is False:
         raise _wrong(alias, "ca_file", "it is given, yet verify_ssl is False", "remove one of the two")
     if not Path(value).is_file():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from saltern.proxmox.errors import TimedOut, from_task
+from saltern.proxmox.errors import TimedOutError, from_task
 
 # Proxmox tells nobody when a task ends, so its status is asked again: at once often (a linked clone takes a
 # second), later every two seconds (a full clone takes minutes).
@@ -43,9 +43,7 @@ class Upid:
         return cls(text, node=fields[1], type=fields[5])
 
 
-def wait(
-    api: Caller, call: str, upid: Upid, timeout_s: float, pause: Callable[[float], None] = time.sleep
-) -> None:
+def wait(api: Caller, call: str, upid: Upid, timeout_s: float, pause: Callable[[float], None] = time.sleep) -> None:
     """Wait until a task has ended, and read how.
 
     Args:
@@ -55,13 +53,13 @@ def wait(
         timeout_s: time limit in seconds.
         pause: sleeps that many seconds.
 
-    Raises: TaskFailed or a narrower ProxmoxError when its exit status is an error; TimedOut.
+    Raises: TaskFailedError or a narrower ProxmoxError when its exit status is an error; TimedOutError.
     """
     deadline = time.monotonic() + timeout_s
     pause_s = _FIRST_PAUSE_S
     while (status := api.call("GET", f"nodes/{upid.node}/tasks/{upid.text}/status"))["status"] != "stopped":
         if time.monotonic() >= deadline:
-            raise TimedOut(
+            raise TimedOutError(
                 call,
                 f"the task {upid.text} still runs after {timeout_s:.0f} s",
                 f"Look at it on the Proxmox node {upid.node} (pvenode task log {upid.text}); a slow storage needs a "
