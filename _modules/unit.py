@@ -5,16 +5,44 @@ Salt's own ``service`` module asks systemd five times a unit; a node's run looks
 
 from salt.exceptions import CommandExecutionError
 
-PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload")
+PROPERTIES = (
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "ConditionResult",
+    "ConditionTimestampMonotonic",
+)
+# What other families call Debian's units.
+NAMES = {"RedHat": {"chrony.service": "chronyd.service"}}
 # A start that takes longer has failed, whatever systemd still hopes for (crio.service has no limit of its own).
 ACT_LIMIT_S = 120
+
+
+def local_names(units, family=None):
+    """What this node's distribution calls units.
+
+    units: Debian's names; family: the grain ``os_family``, this node's by default. Returns a list.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.local_names '[chrony.service]'
+    """
+    names = NAMES.get(family or __grains__["os_family"], {})
+    return [names.get(unit, unit) for unit in units]
 
 
 def facts(units):
     """What systemd knows of units.
 
-    units: list of names with their suffix. Returns ``{unit: {"loaded": bool, "active": bool, "state": str, "enabled": bool, "stale": bool}}``;
-    state: e.g. ``active (running)``; enabled: starts at boot (static and aliased units count); stale: its files changed since systemd read them.
+    units: list of names with their suffix.
+    Returns ``{unit: {"loaded": bool, "active": bool, "state": str, "enabled": bool, "stale": bool, "barred": bool}}``; state: e.g. ``active
+    (running)``; enabled: starts at boot (static and aliased units count); stale: its files changed since systemd read them; barred: at its
+    last start a condition of the unit itself did not hold.
     Raises CommandExecutionError when systemd does not answer.
 
     CLI Example:
@@ -58,6 +86,8 @@ def describe(properties):
         "state": f"{properties['ActiveState']} ({properties['SubState']})",
         "enabled": properties["UnitFileState"] in ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect"),
         "stale": properties["NeedDaemonReload"] == "yes",
+        # A unit that was never started shows ConditionResult=no too, with no time of the check.
+        "barred": properties["ConditionResult"] == "no" and properties["ConditionTimestampMonotonic"] != "0",
     }
 
 

@@ -11,6 +11,7 @@ def running(name, units, needs=None, act="restart"):
     name: sentence for the log; units: list of names with their suffix.
     needs: a file without which the units have nothing to do yet (the kubelet before kubeadm): they are enabled, and started once it exists.
     act: what a ``watch`` of changed files does to units that were active before, ``restart`` or ``reload``.
+    A unit whose own conditions do not hold in a system container (time synchronisation: the clock is the host's) is named, not failed.
     Changes: ``{unit: {"old": {"active", "enabled"}, "new": {...}}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
@@ -18,7 +19,8 @@ def running(name, units, needs=None, act="restart"):
     try:
         before = __salt__["unit.facts"](units)
         absent = [unit for unit in units if not before[unit]["loaded"]]
-        plan = {unit: change for unit in units if (change := _difference(before[unit], due))}
+        container = __salt__["node_facts.container"]() if needs is None else None
+        plan = {unit: change for unit in units if (change := _difference(before[unit], due, container))}
         if __opts__["test"]:
             return ret | _would_run(plan, before, units)
         if any(before[unit]["stale"] for unit in units) or absent:
@@ -28,11 +30,11 @@ def running(name, units, needs=None, act="restart"):
     except CommandExecutionError as err:
         return ret | {"result": False, "comment": str(err)}
     ret["changes"] = {unit: change for unit in plan if (change := _changed(before[unit], after[unit]))}
-    left = [f"{unit}: {after[unit]['state']}" for unit in units if _difference(after[unit], due)]
+    left = [f"{unit}: {after[unit]['state']}" for unit in units if _difference(after[unit], due, container)]
     if failures or left:
         return ret | {"result": False, "comment": "\n".join(failures or left)}
     waiting = "" if due else f"; started once {needs} exists"
-    return ret | {"comment": ", ".join(f"{unit} {after[unit]['state']}" for unit in units) + waiting}
+    return ret | {"comment": ", ".join(_sentence(unit, after[unit], container) for unit in units) + waiting}
 
 
 def mod_watch(name, units=None, needs=None, act="restart", **_kwargs):
@@ -83,8 +85,15 @@ def _short(facts):
     return {"active": facts["active"], "enabled": facts["enabled"]}
 
 
-def _difference(facts, due):
+def _sentence(unit, facts, container):
+    """How a unit stands."""
+    barred = not facts["active"] and facts["barred"] and container
+    return f"{unit} {facts['state']}" + (f", for a condition of it does not hold in this {container} container" if barred else "")
+
+
+def _difference(facts, due, container):
     """{fact: wanted value} of what a unit lacks."""
+    due = due and not (container and facts["barred"])
     wanted = {"enabled": True} | ({"active": True} if due else {})
     return {key: value for key, value in wanted.items() if facts[key] != value}
 

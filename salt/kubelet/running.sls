@@ -1,0 +1,9 @@
+{%- set node = pillar.saltern %}
+The kubelet runs as soon as kubeadm has configured it:
+  unit.running:
+    - units: [kubelet.service]
+    - needs: {{ node.kubelet.config_path }}
+    - watch:
+      - file: The unit of the kubelet is the sandbox's
+      - file: The kubelet starts as kubeadm configures it
+      - file: The environment of the kubelet is empty

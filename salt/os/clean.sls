@@ -1,0 +1,38 @@
+# Undoes os, last step first. What stays, and why: packages and their services (other software may need them by now), the operator's account
+# (it may own files, and the machine's seed may have made it), directories that hold something.
+{%- set node = pillar.saltern %}
+{%- set backups = '["' ~ node.paths.work ~ '/backup", "' ~ node.paths.backup ~ '"]' %}
+The sandbox shows at the usual paths no more:
+  bind_mount.unmounted:
+    - mounts: {{ node.os.bind_mounts | json }}
+
+The names of the nodes are gone from the hosts file:
+  hosts_file.absent: []
+
+The sysctl values of before are in force:
+  sysctl_profile.absent:
+    - profiles: {{ node.os.sysctl | json }}
+    - obsolete: {{ node.os.obsolete_sysctl | json }}
+    - backups: {{ backups }}
+
+The kernel modules are not loaded at boot:
+  kernel_module.absent:
+    - modules: {{ node.os.modules | json }}
+    - backups: {{ backups }}
+
+Swap is as it was:
+  swap.enabled:
+    - backups: {{ backups }}
+    - require:
+      - bind_mount: The sandbox shows at the usual paths no more
+
+The next bring-up is a first one again:
+  file.absent:
+    - name: {{ node.paths.sandbox }}/etc/provisioner/packages.json
+
+The empty directories are gone:
+  directory_tree.absent_if_empty:
+    - directories: {{ node.os.directories | json }}
+    - require:
+      - bind_mount: The sandbox shows at the usual paths no more
+      - file: The next bring-up is a first one again

@@ -1,0 +1,19 @@
+# The highstate of a node, by the role that the definition gives it (docs/architecture.md). A node without a role gets nothing.
+base:
+  saltern:node:role:control_plane:
+    - match: pillar
+    - os
+    - binaries
+    - crio
+    - kubelet
+    - kubeconfig
+  saltern:node:role:worker:
+    - match: pillar
+    - os
+    - binaries
+    - crio
+    - kubelet
+  saltern:node:role:load_balancer:
+    - match: pillar
+    - os
+    - haproxy
