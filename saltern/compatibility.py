@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Oldest and newest Kubernetes minor that a Cilium minor is tested with. Source: docs.cilium.io, Kubernetes Compatibility.
+# Oldest and newest Kubernetes minor that a Cilium minor is tested with.
+# Source: docs.cilium.io, Kubernetes Compatibility.
 CILIUM_KUBERNETES: dict[str, tuple[int, int]] = {
     "1.20": (33, 36),
 }

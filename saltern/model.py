@@ -1,285 +1,45 @@
-"""The cluster as its definition describes it: typed, with every default, and everything that follows from it.
+"""The cluster as its definition describes it, and everything that follows from it.
 
-The keys are those of ``pillar/cluster.sls`` and ``pillar/versions.sls``. A field's description is what a message tells
-the operator to write there. Rules between fields are in :mod:`saltern.rules`; files are read by
-:mod:`saltern.definition`, the one door to a :class:`Cluster`.
+Rules between fields are in :mod:`saltern.rules`; files are read by :mod:`saltern.definition`, the one door to a
+:class:`Cluster`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Any, Literal
+from ipaddress import IPv4Address
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, PrivateAttr
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from saltern.addresses import AddressRange
+from saltern.parts import (
+    ArtefactOptions,
+    Cilium,
+    ClusterSettings,
+    DnsLabel,
+    HAProxy,
+    Kubeadm,
+    Kubelet,
+    Master,
+    MetalLB,
+    Model,
+    Network,
+    Node,
+    OperatingSystem,
+    Operator,
+    Paths,
+    Proxmox,
+    Registries,
+    Role,
+    Verification,
+    Versions,
+)
 
-Role = Literal["load_balancer", "control_plane", "worker"]
-ROLES: tuple[Role, ...] = ("load_balancer", "control_plane", "worker")
-Architecture = Literal["amd64", "arm64"]
-
-# The service that cluster DNS answers on: kubeadm takes the tenth address of the service network.
+# kubeadm gives the cluster DNS service the tenth address of the service network.
 # Source: k8s.io/kubernetes/cmd/kubeadm/app/constants, GetDNSIP.
 DNS_SERVICE_INDEX = 10
-
-
-def parsed(parse: Callable[[str], Any], rule: str) -> PlainValidator:
-    """A validator for text that ``parse`` understands; ``rule`` says what the text has to be."""
-
-    def validate(value: object) -> Any:
-        try:
-            if not isinstance(value, str):
-                raise ValueError(f"found {type(value).__name__}, text is needed: put it in quotes")
-            return parse(value)
-        except ValueError as err:
-            raise PydanticCustomError("saltern", "{rule} ({cause})", {"rule": rule, "cause": str(err)}) from None
-
-    return PlainValidator(validate)
-
-
-def matching(pattern: str, rule: str) -> PlainValidator:
-    """A validator for text that matches the whole of a regular expression."""
-
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"it does not match {pattern}")
-        return text
-
-    return parsed(parse, rule)
-
-
-def parse_range(text: str) -> AddressRange:
-    """An address range from its text form."""
-    return AddressRange.parse(text)
-
-
-AS_TEXT = PlainSerializer(str, return_type=str)
-Address = Annotated[IPv4Address, parsed(IPv4Address, "not an IPv4 address"), AS_TEXT]
-Cidr = Annotated[IPv4Network, parsed(IPv4Network, "not an IPv4 network in CIDR form"), AS_TEXT]
-Range = Annotated[AddressRange, parsed(parse_range, "not a range of IPv4 addresses"), AS_TEXT]
-DnsLabel = Annotated[
-    str,
-    matching(
-        r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
-        "not a DNS label: up to 63 lower-case letters, digits and inner dashes (RFC 1123)",
-    ),
-]
-Version = Annotated[str, matching(r"\d+\.\d+\.\d+", "not a full version of three numbers")]
-Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "not a SHA-256 sum: 64 lower-case hexadecimal digits")]
-AbsolutePath = Annotated[str, matching(r"(/[\w.@+-]+)+", "not an absolute path below /, without a slash at its end")]
-Url = Annotated[str, matching(r"https?://[^\s/]+(/\S*)?", "not a URL")]
-Tag = Annotated[str, matching(r"[a-z0-9_][a-z0-9_+.-]*", "not a tag that Proxmox accepts")]
-
-
-class Model(BaseModel):
-    """Base of all parts: unknown keys are refused, types are taken literally, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
-
-
-class Network(Model):
-    """The network that the machines share."""
-
-    cidr: Cidr = Field(description="the machines' network, like 192.168.100.0/24")
-    gateway: Address = Field(description="the gateway's address in that network, like 192.168.100.1")
-    dns: list[Address] = Field(min_length=1, description="a list of DNS servers, like [192.168.100.1]")
-
-
-class ClusterSettings(Model):
-    """Names and networks of the cluster (key ``cluster``)."""
-
-    name: DnsLabel = Field(description="the cluster's name as a DNS label, like saw-k8s")
-    network: Network = Field(description="a mapping with cidr, gateway and dns")
-    service_cidr: Cidr = Field(default=IPv4Network("10.0.0.0/14"), description="the services' network, like 10.0.0.0/14")
-    pod_cidr: Cidr = Field(default=IPv4Network("10.4.0.0/14"), description="the pods' network, like 10.4.0.0/14")
-    pod_cidr_node_mask: int = Field(default=24, ge=8, le=30, description="each node's share of the pod network, like 24")
-    api_port: int = Field(default=6443, ge=1, le=65535, description="the API's port at the endpoint, like 6443")
-    virtual_address: Address | None = Field(default=None, description="the load balancers' shared address, or null")
-    worker_range: Range | None = Field(default=None, description="FIRST-LAST, like 192.168.100.160-192.168.100.189, or null")
-
-
-class Node(Model):
-    """One machine of the table (key ``nodes``). Memory and disk in GiB."""
-
-    role: Role = Field(description="one of load_balancer, control_plane, worker")
-    address: Address = Field(description="an IPv4 address, like 192.168.100.154")
-    cpus: int = Field(ge=1, description="the number of CPUs, 1 or more")
-    memory_gib: int = Field(ge=1, description="memory in whole GiB, 1 or more")
-    disk_gib: int = Field(ge=1, description="disk in whole GiB, 1 or more")
-    proxmox_node: str | None = Field(default=None, description="the Proxmox node that carries it, or null for proxmox.node")
-    arch: Architecture = Field(default="amd64", description="amd64 or arm64")
-    _name: str = PrivateAttr("")
-
-    @property
-    def name(self) -> str:
-        """The row's key: host name, minion ID and Kubernetes node name in one."""
-        return self._name
-
-
-class Proxmox(Model):
-    """Where and how machines are made (key ``proxmox``)."""
-
-    provider: str = Field(default="my-proxmox-config", description="a provider's name in cloud.providers.d/")
-    node: str = Field(default="pve", description="a Proxmox node's name, like pve")
-    template: str = Field(default="debian-12-saltern", description="the template's name, like debian-12-saltern")
-    bridge: str = Field(default="vmbr0", description="a bridge, like vmbr0")
-    storage: str = Field(default="local-lvm", description="the disks' storage, like local-lvm")
-    iso_storage: str = Field(default="local", description="a storage that takes ISO images, like local")
-    clone: Literal["linked", "full"] = Field(default="linked", description="linked or full")
-    pool: str | None = Field(default=None, description="a resource pool's name, or null")
-    parallel_clones: int = Field(default=2, ge=1, le=8, description="a number from 1 to 8")
-    onboot: bool = Field(default=True, description="true or false")
-    tags: list[Tag] = Field(default=["saltern"], description="a list of lower-case tags, like [saltern]")
-    disk_device: str = Field(default="scsi0", description="the template's system disk, like scsi0")
-
-
-class Master(Model):
-    """The Salt master as nodes reach it (key ``master``)."""
-
-    address: Address = Field(description="an IPv4 address, like 192.168.100.1")
-
-
-class Operator(Model):
-    """The operator's account on each node (key ``operator``)."""
-
-    user: str = Field(default="k8s", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="a user's name, like k8s")
-    group: str = Field(default="k8s", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="a group's name, like k8s")
-    ssh_keys: list[str] = Field(default=[], description="a list of public keys, like ['ssh-ed25519 AAAA... me']")
-
-    @property
-    def home(self) -> str:
-        """The user's home directory."""
-        return "/root" if self.user == "root" else f"/home/{self.user}"
-
-
-class Paths(Model):
-    """The roots below which everything is put (key ``paths``)."""
-
-    sandbox: AbsolutePath = Field(default="/opt/sandbox", description="a directory of its own, like /opt/sandbox")
-    provisioner: AbsolutePath = Field(default="/opt/provisioner", description="a directory of its own, like /opt/provisioner")
-    work: AbsolutePath = Field(default="/tmp/provisioner", description="a directory, like /tmp/provisioner")  # noqa: S108 - document 0 names it; 0700
-    backup: AbsolutePath = Field(default="/var/backups/saltern", description="a directory that outlives a reboot")
-
-
-class OperatingSystem(Model):
-    """How the operating system is treated (key ``os``)."""
-
-    refresh: bool = Field(default=True, description="true or false: refresh the package index on the first bring-up")
-    upgrade: bool = Field(default=False, description="true or false: upgrade packages on the first bring-up")
-    time_sync: bool = Field(default=True, description="true or false: run chrony")
-    max_clock_skew_s: int = Field(default=30, ge=1, description="seconds, like 30")
-
-
-class ArtefactOptions(Model):
-    """Which artefacts, and from where (key ``artefacts`` of cluster.sls)."""
-
-    mirror: Url | None = Field(default=None, description="the root of a mirror, like http://192.168.100.1:8080, or null")
-    disabled: list[str] = Field(default=[], description="a list of artefacts to leave out, like [k9s]")
-
-
-class RegistryMirror(Model):
-    """One registry and the mirror that is asked first."""
-
-    registry: str = Field(min_length=1, description="a registry, like registry.k8s.io")
-    mirror: str = Field(min_length=1, description="the mirror's HOST:PORT[/PREFIX]")
-    insecure: bool = Field(default=False, description="true for plain HTTP, else false")
-
-
-class Registries(Model):
-    """Where images come from (key ``registries``)."""
-
-    mirrors: list[RegistryMirror] = Field(default=[], description="a list of {registry, mirror, insecure}")
-
-
-class Kubelet(Model):
-    """The kubelet's own settings (key ``kubelet``)."""
-
-    config: dict[str, Any] = Field(default={}, description="a mapping of KubeletConfiguration fields")
-
-
-class Kubeadm(Model):
-    """kubeadm's settings (key ``kubeadm``)."""
-
-    ignore_preflight_errors: list[str] = Field(default=[], description="a list of kubeadm's checks, like [NumCPU]")
-    token_ttl_minutes: int = Field(default=20, ge=15, le=30, description="minutes from 15 to 30")
-    ca_validity_h: int = Field(default=87600, ge=1, description="hours, like 87600")
-    certificate_validity_h: int = Field(default=8760, ge=1, description="hours, like 8760")
-
-
-class Cilium(Model):
-    """Cilium's chart (key ``cilium``)."""
-
-    values: dict[str, Any] = Field(default={}, description="a mapping of chart values")
-
-
-class MetalLB(Model):
-    """MetalLB's chart and address pools (key ``metallb``)."""
-
-    values: dict[str, Any] = Field(default={}, description="a mapping of chart values")
-    pools: dict[str, list[Range]] = Field(
-        min_length=1, description="pools of ranges, like {default: [192.168.100.200-192.168.100.220]}"
-    )
-
-
-class HAProxyStats(Model):
-    """HAProxy's statistics page."""
-
-    bind: str = Field(pattern=r"^\S+:\d+$", description="ADDRESS:PORT, like 127.0.0.1:8404")
-
-
-class HAProxyIngress(Model):
-    """Ports 80 and 443 of the load balancer, passed on to an ingress controller's node ports."""
-
-    http_node_port: int = Field(ge=30000, le=32767, description="a node port from 30000 to 32767")
-    https_node_port: int = Field(ge=30000, le=32767, description="a node port from 30000 to 32767")
-
-
-class HAProxy(Model):
-    """The load balancer's options (key ``haproxy``)."""
-
-    stats: HAProxyStats | None = Field(default=None, description="{bind: ADDRESS:PORT} or null")
-    ingress: HAProxyIngress | None = Field(default=None, description="{http_node_port: N, https_node_port: N} or null")
-
-
-class Verification(Model):
-    """The web service that proves the cluster (key ``verification``)."""
-
-    enabled: bool = Field(default=True, description="true or false")
-    image: str = Field(default="registry.k8s.io/e2e-test-images/agnhost:2.53", description="an image with agnhost")
-    replicas: int = Field(default=2, ge=1, description="a number, 1 or more")
-
-
-class Artefact(Model):
-    """One thing to fetch: version, URL, sums by architecture ("any" where there is but one file)."""
-
-    version: Version = Field(description='a full version in quotes, like "1.36.4"')
-    url: Url = Field(description="a URL; {version} and {arch} are filled in")
-    format: Literal["binary", "tar.gz"] = Field(description="binary or tar.gz")
-    sha256: dict[Literal["amd64", "arm64", "any"], Sha256 | None] = Field(
-        {}, description="sums by architecture, like {amd64: 64 hexadecimal digits in quotes}"
-    )
-    omit: list[str] = Field(default=[], description="file names of the archive that this build of it lacks, like [crun]")
-
-    def upstream_url(self, arch: str) -> str:
-        """Where the vendor publishes it, e.g. "https://dl.k8s.io/release/v1.36.4/bin/linux/amd64/kubeadm"."""
-        return self.url.replace("{version}", self.version).replace("{arch}", arch)
-
-    def checksum(self, arch: Architecture) -> str | None:
-        """The pinned SHA-256 sum for an architecture, or None where none is pinned."""
-        return self.sha256.get(arch) or self.sha256.get("any")
-
-
-class Versions(Model):
-    """Every version of the product (versions.sls)."""
-
-    kubernetes: Version = Field(description='a full version in quotes, like "1.36.4"')
-    crio: Version = Field(description='a full version in quotes, like "1.36.3"')
-    pause_image: str = Field(description="an image, like registry.k8s.io/pause:3.10.2")
-    artefacts: dict[str, Artefact] = Field(description="a mapping of artefacts")
+MIB_PER_GIB = 1024
 
 
 @dataclass(frozen=True)
@@ -395,3 +155,105 @@ class Cluster(Model):
         worker_range = self.settings.worker_range
         taken = {*in_use, *(node.address for node in self.nodes.values())}
         return worker_range.next_free(taken) if worker_range else None
+
+
+@dataclass(frozen=True)
+class MachineSize:
+    """What a machine is made of. Memory and disk in GiB."""
+
+    cpus: int
+    memory_gib: int
+    disk_gib: int
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """Everything that the machine driver needs to make one machine.
+
+    ``memory_mib`` in MiB and ``disk_gib`` in GiB, as Proxmox counts them; ``tags`` are sorted, lower case.
+    """
+
+    name: str
+    role: Role
+    arch: str
+    cpus: int
+    memory_mib: int
+    disk_gib: int
+    address: IPv4Address
+    prefix_length: int
+    gateway: IPv4Address
+    dns: tuple[IPv4Address, ...]
+    tags: tuple[str, ...]
+    proxmox_node: str
+    template: str
+    bridge: str
+    storage: str
+    iso_storage: str
+    clone: str
+    pool: str | None
+    onboot: bool
+    disk_device: str
+
+
+def machine_spec(
+    cluster: Cluster,
+    name: str,
+    *,
+    role: Role = "worker",
+    address: IPv4Address | None = None,
+    size: MachineSize | None = None,
+) -> MachineSpec:
+    """What to make for a name: its row of the table, or, for a name without a row, what the caller's profile says.
+
+    Args:
+        cluster: the definition.
+        name: the machine's name.
+        role: for a name without a row: its role.
+        address: for a name without a row: its address, e.g. from :meth:`Cluster.next_worker_address`.
+        size: for a name without a row: its size; by default that of the first row of the role.
+
+    Raises:
+        LookupError: the name has no row, and address or size are not known.
+    """
+    node = cluster.nodes.get(name) or _rowless(cluster, name, role, address, size)
+    network, proxmox = cluster.network, cluster.proxmox
+    return MachineSpec(
+        name=name,
+        role=node.role,
+        arch=node.arch,
+        cpus=node.cpus,
+        memory_mib=node.memory_gib * MIB_PER_GIB,
+        disk_gib=node.disk_gib,
+        address=node.address,
+        prefix_length=network.cidr.prefixlen,
+        gateway=network.gateway,
+        dns=tuple(network.dns),
+        tags=tuple(sorted({*proxmox.tags, cluster.name, node.role})),
+        proxmox_node=node.proxmox_node or proxmox.node,
+        template=proxmox.template,
+        bridge=proxmox.bridge,
+        storage=proxmox.storage,
+        iso_storage=proxmox.iso_storage,
+        clone=proxmox.clone,
+        pool=proxmox.pool,
+        onboot=proxmox.onboot,
+        disk_device=proxmox.disk_device,
+    )
+
+
+def _rowless(
+    cluster: Cluster, name: str, role: Role, address: IPv4Address | None, size: MachineSize | None
+) -> Node:
+    """A row for a name that the table does not have."""
+    example = next(iter(cluster.by_role(role)), None)
+    chosen: MachineSize | Node | None = size or example
+    if address is None or chosen is None:
+        lacking = "an address" if address is None else f"a size: no row of the table is a {role}"
+        raise LookupError(f"{name} has no row in nodes (cluster.sls), and there is {lacking}: add a row for it")
+    return Node(
+        role=role,
+        address=address,
+        cpus=chosen.cpus,
+        memory_gib=chosen.memory_gib,
+        disk_gib=chosen.disk_gib,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from saltern import compatibility
 from saltern.addresses import AddressRange
-from saltern.model import Artefact, Cluster
+from saltern.model import Cluster
 
 Key = tuple[str, ...]
 STAND_IN = "stand-in"  # names what schema.py put in place of a broken part: no rule speaks about it
@@ -69,7 +69,7 @@ class Draft:
         return (("nodes",), *(("nodes", name, "role") for name in self.data.get("nodes") or ()))
 
     def concerns(self, problem: Problem) -> bool:
-        """Whether a problem is about what the operator wrote, not about a stand-in or what follows from a broken part."""
+        """Whether a problem is about what is written, not about a stand-in or what follows from a broken part."""
         keys = (problem.key, *problem.reads)
         if any(STAND_IN in key for key in keys):
             return False
@@ -140,7 +140,8 @@ def pod_network_size(draft: Draft) -> Iterator[Problem]:
     spare = len(cluster.settings.worker_range or ())
     remedy = f"write a larger pod_cidr, or a pod_cidr_node_mask above {mask}"
     if shares < tabled:
-        yield Problem(NODE_MASK, f"{network} has {shares} shares of /{mask}, the table has {tabled} nodes", remedy, mask, (PODS,))
+        rule = f"{network} has {shares} shares of /{mask}, the table has {tabled} nodes"
+        yield Problem(NODE_MASK, rule, remedy, mask, (PODS,))
     elif shares < tabled + spare:
         rule = f"{network} has {shares} shares of /{mask}; table and worker_range may come to {tabled + spare} nodes"
         yield Problem(NODE_MASK, rule, remedy, mask, (PODS, WORKER_RANGE), warning=True)
@@ -171,7 +172,8 @@ def node_addresses(draft: Draft) -> Iterator[Problem]:
             yield Problem(key, rule, f"write a free address of {network.cidr}", node.address, (NETWORK,))
         if node.address in taken:
             owner, owner_key = taken[node.address]
-            yield Problem(key, f"is also the address of {owner}", "give it an address of its own", node.address, (owner_key,))
+            rule = f"is also the address of {owner}"
+            yield Problem(key, rule, "give it an address of its own", node.address, (owner_key,))
         taken.setdefault(node.address, (f"{node.name} (nodes.{node.name}.address)", key))
 
 
@@ -214,7 +216,8 @@ def load_balancer_count(draft: Draft) -> Iterator[Problem]:
         yield Problem(("nodes",), rule, "give one row the role load_balancer", reads=reads)
     elif count > 1 and draft.cluster.settings.virtual_address is None:
         rule = f"{count} load balancers and no shared address: there would be no one endpoint"
-        yield Problem(VIRTUAL, rule, "write a free address of the network here, or keep one load_balancer row", "null", reads)
+        remedy = "write a free address of the network here, or keep one load_balancer row"
+        yield Problem(VIRTUAL, rule, remedy, "null", reads)
 
 
 def worker_count(draft: Draft) -> Iterator[Problem]:
@@ -303,7 +306,8 @@ def kubernetes_versions(draft: Draft) -> Iterator[Problem]:
         if found and found.version != wanted:
             key = ("versions", "artefacts", name, "version")
             rule = f"unlike kubernetes = {wanted}: kubeadm, kubelet and kubectl are of one version"
-            yield Problem(key, rule, f"write {wanted} here with its sha256, or change kubernetes", found.version, (kubernetes_key,))
+            remedy = f"write {wanted} here with its sha256, or change kubernetes"
+            yield Problem(key, rule, remedy, found.version, (kubernetes_key,))
     crio = versions.artefacts.get("crio")
     if crio and crio.version != versions.crio:
         key = ("versions", "artefacts", "crio", "version")
@@ -327,7 +331,7 @@ def cilium_supports(draft: Draft) -> Iterator[Problem]:
     text = compatibility.cilium_doubt(chart.version, versions.kubernetes)
     if text:
         key = ("versions", "artefacts", "cilium-chart", "version")
-        remedy = "pin versions that were tested together (docs.cilium.io, Kubernetes Compatibility), or try it in the lab first"
+        remedy = "pin versions that were tested together (docs.cilium.io, Kubernetes Compatibility)"
         yield Problem(key, text, remedy, chart.version, (("versions", "kubernetes"),), warning=True)
 
 

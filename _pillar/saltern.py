@@ -1,0 +1,46 @@
+"""
+External pillar: each minion's part of the cluster's definition (see saltern.node_pillar).
+
+Configuration of the master:
+
+.. code-block:: yaml
+
+    saltern: {pillar_dirs: [/srv/saltern/pillar, /etc/saltern/pillar]}
+    ext_pillar: [{saltern: {}}]
+    module_dirs: [/srv/saltern]
+
+A minion is known by its ID only; nothing that it says about itself is used.
+"""
+
+import sys
+from pathlib import Path
+
+# This file is called like the package that it adapts: the checkout has to come before this folder.
+CHECKOUT = str(Path(__file__).resolve().parent.parent)
+if CHECKOUT not in sys.path:
+    sys.path.insert(0, CHECKOUT)
+
+from saltern import definition, node_pillar  # noqa: E402
+
+__virtualname__ = "saltern"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def ext_pillar(minion_id, pillar, **_):
+    """
+    Return the pillar of a minion; an empty one for an ID that the table does not have.
+
+    Raises ``saltern.findings.DefinitionError`` with everything that is wrong when the definition is not valid: the
+    minion's states then refuse to run, and say so.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 pillar.get saltern:node
+    """
+    directories = __opts__.get("saltern", {}).get("pillar_dirs", [])
+    return node_pillar.build(definition.load_cached(directories), minion_id)
