@@ -1,6 +1,6 @@
 """The template of the nodes: Debian 12 with cloud-init, ssh and a Salt minion.
 
-What takes minutes (Debian's packages, Salt) is kept as one archive in the cache, with the hash of its recipe in its name.
+What takes minutes (Debian's packages, Salt) is kept as one archive in the cache, its recipe's hash in the name.
 The lab's own few files are added when the archive is unpacked.
 """
 
@@ -35,7 +35,14 @@ PLACES = {
 # salt-minion is enabled by a machine's seed, once its keys are in place.
 ENABLED = ("saltern-lab-early.service", "systemd-networkd.service", "systemd-resolved.service", "ssh.service")
 # Package downloads in the background would hold dpkg's lock at a moment of their own choice.
-MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "console-getty.service")
+MASKED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "e2scrub_reap.service",
+    "console-getty.service",
+)
 SALT_COMMANDS = ("salt-minion", "salt-call")
 
 Progress = Callable[[str], None]
@@ -150,7 +157,7 @@ def _install_salt(root: Path, wheels: Path) -> None:
 
 
 def configure(root: Path) -> None:
-    """Add the lab's files and services to an unpacked archive, and take away what would make two nodes the same machine.
+    """Add the lab's files and services to an unpacked archive; take away what would make two nodes the same machine.
 
     Args:
         root: where it was unpacked.
