@@ -1,7 +1,9 @@
 """Artefacts of a node: fetched from a mirror, verified against their pinned sum, put in place, recorded.
 
-A record per artefact (``<records>/<name>.json``) says which archive was installed and what each of its files was at that moment, so that
-a check without drift costs one ``stat`` a file and still finds a binary that was swapped for another of the same size: nobody can set a ctime.
+A record per artefact (``<records>/<name>.json``) says which archive was installed and what each of its files was at
+that moment, so that
+a check without drift costs one ``stat`` a file and still finds a binary that was swapped for another of the same
+size: nobody can set a ctime.
 """
 
 import contextlib
@@ -26,7 +28,8 @@ from salt.exceptions import CommandExecutionError
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
-# No byte for that long: the mirror is taken for dead. The whole transfer is not bounded, a slow mirror is still a mirror.
+# No byte for that long: the mirror is taken for dead. The whole transfer is not bounded, a slow mirror is still a
+# mirror.
 SILENCE_S = 60
 # A node has about eight artefacts and two cores that it shares with others: more at once only adds contention.
 PARALLEL_FETCHES = 4
@@ -45,7 +48,7 @@ class _Space:
 
     def claim(self, directory, needed_bytes, what):
         """Set NEEDED_BYTES aside on the file system of DIRECTORY, or raise ArtefactError."""
-        device = os.stat(directory).st_dev
+        device = Path(directory).stat().st_dev
         with self._lock:
             left = self._left.setdefault(device, shutil.disk_usage(directory).free)
             if needed_bytes > left:
@@ -60,7 +63,8 @@ def record(name, records):
     """What was installed under an artefact's name.
 
     name: the artefact; records: directory of the records.
-    Returns ``{"version", "sha256", "files": {path: {"sha256", "member", "size", "mtime_ns", "ctime_ns", "mode", "uid", "gid"}}}``, ``None`` if there is none.
+    Returns ``{"version", "sha256", "files": {path: {"sha256", "member", "size", "mtime_ns", "ctime_ns", "mode",
+    "uid", "gid"}}}``, ``None`` if there is none.
     Raises CommandExecutionError when the record cannot be read: then remove it, the artefact is installed anew.
 
     CLI Example:
@@ -75,13 +79,16 @@ def record(name, records):
     except FileNotFoundError:
         return None
     except ValueError as err:
-        raise CommandExecutionError(f"{path}: not JSON ({err}): remove it and apply again, {name} is then installed anew") from err
+        raise CommandExecutionError(
+            f"{path}: not JSON ({err}): remove it and apply again, {name} is then installed anew"
+        ) from err
 
 
 def difference(artefact, records):
     """Why an artefact is not as wanted.
 
-    artefact: ``{"name", "version", "url", "sha256", "format", "files": [{"member", "path", "mode"}]}`` as the pillar has it.
+    artefact: ``{"name", "version", "url", "sha256", "format", "files": [{"member", "path", "mode"}]}`` as the pillar
+    has it.
     records: directory of the records.
     Returns a sentence, or ``None`` when every file is what was installed from the wanted archive. Changes nothing.
 
@@ -89,7 +96,8 @@ def difference(artefact, records):
 
     .. code-block:: bash
 
-        salt saw-k8s-m-01 artefact.difference "{name: kubeadm, version: 1.36.4, ...}" /opt/sandbox/etc/provisioner/artefacts
+        salt saw-k8s-m-01 artefact.difference "{name: kubeadm, version: 1.36.4, ...}"
+        /opt/sandbox/etc/provisioner/artefacts
     """
     installed = record(artefact["name"], records)
     if installed is None:
@@ -116,7 +124,8 @@ def install(artefacts, downloads, records):
 
     .. code-block:: bash
 
-        salt saw-k8s-m-01 artefact.install "[{name: kubeadm, ...}]" /tmp/provisioner/downloads /opt/sandbox/etc/provisioner/artefacts
+        salt saw-k8s-m-01 artefact.install "[{name: kubeadm, ...}]" /tmp/provisioner/downloads
+        /opt/sandbox/etc/provisioner/artefacts
     """
     Path(downloads).mkdir(parents=True, exist_ok=True)
     Path(records).mkdir(parents=True, exist_ok=True)
@@ -134,9 +143,10 @@ def install(artefacts, downloads, records):
 
 
 def renew_record(artefact, records):
-    """Take over times, owner and mode of files whose content was just found to be right (copied root file system, ``touch``).
+    """Take over times, owner and mode of files whose content was just found to be right.
 
-    The next check then needs no hashing again. Returns True when the record was rewritten.
+    A copied root file system or a ``touch`` changes times only; the next check then needs no hashing again.
+    Returns True when the record was rewritten.
 
     CLI Example:
 
@@ -187,7 +197,9 @@ def _install_one(artefact, downloads, records, space):
     for path in set(before["files"]) - set(staged):
         _unlink(path)
     files = {path: facts | _stat_facts(path) for path, (_temporary, facts) in staged.items()}
-    _write_record(artefact["name"], records, {"version": artefact["version"], "sha256": artefact["sha256"], "files": files})
+    _write_record(
+        artefact["name"], records, {"version": artefact["version"], "sha256": artefact["sha256"], "files": files}
+    )
 
 
 def _fetch(artefact, downloads, space):
@@ -229,7 +241,8 @@ def _verify(artefact, part, expected, got, came):
     name, url = artefact["name"], artefact["url"]
     if expected is not None and got != expected:
         raise ArtefactError(
-            f"{name}: {url} is cut short: {got} of {expected} bytes came; the file on the mirror or the way to it is damaged; nothing was installed"
+            f"{name}: {url} is cut short: {got} of {expected} bytes came; "
+            "the file on the mirror or the way to it is damaged; nothing was installed"
         )
     if came != artefact["sha256"]:
         raise ArtefactError(
@@ -240,7 +253,9 @@ def _verify(artefact, part, expected, got, came):
 
 def _unreachable(name, url, err):
     """Say why a URL did not answer and where to look."""
-    reason = f"HTTP {err.code} {err.reason}" if isinstance(err, urllib.error.HTTPError) else str(getattr(err, "reason", err))
+    reason = (
+        f"HTTP {err.code} {err.reason}" if isinstance(err, urllib.error.HTTPError) else str(getattr(err, "reason", err))
+    )
     return (
         f"{name}: {url}: {reason}. Nothing was installed. Check from this node: curl -fI {url} "
         "(artefacts.mirror in cluster.sls names the mirror, artefacts in versions.sls the file)"
@@ -248,7 +263,7 @@ def _unreachable(name, url, err):
 
 
 def _opener():
-    """An opener for http and https alone: a pillar that says file:// must not read the node's own files as an artefact."""
+    """An opener for http and https alone: no pillar may have the node's own files read as an artefact (file://)."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -272,7 +287,9 @@ def _stage(artefact, archive, staged, space):
     elif artefact["format"] == "tar.gz":
         _stage_members(artefact, archive, staged, space)
     else:
-        raise ArtefactError(f"{artefact['name']}: format {artefact['format']!r} in versions.sls: write binary or tar.gz")
+        raise ArtefactError(
+            f"{artefact['name']}: format {artefact['format']!r} in versions.sls: write binary or tar.gz"
+        )
 
 
 def _stage_binary(artefact, archive, staged, space):
@@ -292,7 +309,11 @@ def _stage_binary(artefact, archive, staged, space):
 def _stage_members(artefact, archive, staged, space):
     """Read the archive once; a member's name only selects, so no name in it can lead outside of the wanted paths."""
     wanted = {_plain(item["member"]): item for item in artefact["files"]}
-    space.claim(Path(artefact["files"][0]["path"]).parent, _unpacked_bytes(archive), f"{artefact['name']} {artefact['version']} unpacked")
+    space.claim(
+        Path(artefact["files"][0]["path"]).parent,
+        _unpacked_bytes(archive),
+        f"{artefact['name']} {artefact['version']} unpacked",
+    )
     try:
         with tarfile.open(archive, "r|gz") as tar:
             for member in tar:
@@ -300,7 +321,9 @@ def _stage_members(artefact, archive, staged, space):
                 if item and item["path"] not in staged:
                     _stage_member(artefact, tar, member, item, staged)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError) as err:
-        raise ArtefactError(f"{artefact['name']}: {artefact['url']} is no readable tar.gz archive ({err}); nothing was installed") from err
+        raise ArtefactError(
+            f"{artefact['name']}: {artefact['url']} is no readable tar.gz archive ({err}); nothing was installed"
+        ) from err
     missing = sorted(item["member"] for item in artefact["files"] if item["path"] not in staged)
     if missing:
         raise ArtefactError(
@@ -312,7 +335,9 @@ def _stage_members(artefact, archive, staged, space):
 def _stage_member(artefact, tar, member, item, staged):
     """Write one member into a temporary file, hashing as it goes."""
     if not member.isreg():
-        raise ArtefactError(f"{artefact['name']}: member {member.name} is a link or a directory, not a file; nothing was installed")
+        raise ArtefactError(
+            f"{artefact['name']}: member {member.name} is a link or a directory, not a file; nothing was installed"
+        )
     temporary = _temporary(item)
     digest = hashlib.sha256()
     source = tar.extractfile(member)

@@ -65,8 +65,9 @@ def strike(path, fstab=FSTAB):
 
 
 def mounted(source, path):
-    """What is at a path: ``"source"`` when it shows the directory of the source, ``"other"`` when something else is mounted there, or ``None``.
+    """What is mounted at a path.
 
+    Returns ``"source"`` when it shows the directory of the source, ``"other"`` for another mount, ``None`` for none.
     A bind mount shows the very same directory: same device, same inode.
 
     CLI Example:
@@ -77,7 +78,7 @@ def mounted(source, path):
     """
     if not Path(path).is_dir() or os.path.realpath(path) not in mount_points(Path(MOUNTINFO).read_text()):
         return None
-    return "source" if Path(source).is_dir() and os.path.samefile(source, path) else "other"
+    return "source" if Path(source).is_dir() and Path(source).samefile(path) else "other"
 
 
 def mount_points(mountinfo):
@@ -128,7 +129,7 @@ def entries(path):
 
         salt '*' bind_mount.entries /etc/kubernetes
     """
-    return sorted(os.listdir(path)) if Path(path).is_dir() else []
+    return sorted(entry.name for entry in Path(path).iterdir()) if Path(path).is_dir() else []
 
 
 def _command(argv):

@@ -18,7 +18,8 @@ def wanted(sandbox, settings):
     """Every file of the configuration.
 
     sandbox: the sandbox root; settings: ``pillar["saltern"]["crio"]`` (docs/architecture.md).
-    Returns ``{path: text}``. Raises CommandExecutionError when the bundle's configuration is not there: its artefact comes first.
+    Returns ``{path: text}``. Raises CommandExecutionError when the bundle's configuration is not there: its artefact
+    comes first.
 
     CLI Example:
 
@@ -36,7 +37,9 @@ def wanted(sandbox, settings):
         f"{sandbox}/etc/containers/registries.conf": __salt__["toml_file.dumps"](
             {"unqualified-search-registries": [], "short-name-mode": "enforcing"}
         ),
-        f"{sandbox}/etc/containers/registries.conf.d/50-mirrors.conf": __salt__["toml_file.dumps"](mirrors(registries["mirrors"])),
+        f"{sandbox}/etc/containers/registries.conf.d/50-mirrors.conf": __salt__["toml_file.dumps"](
+            mirrors(registries["mirrors"])
+        ),
         f"{sandbox}/etc/crictl.yaml": crictl(settings["keys"]["crio.api.listen"]),
     }
 
@@ -44,7 +47,8 @@ def wanted(sandbox, settings):
 def compose(sandbox, bundle_config, keys):
     """The main configuration: the bundle's, its runtimes moved into the sandbox, then the keys.
 
-    A runtime that the bundle configures and this build of it lacks is dropped: CRI-O would complain of it at every start.
+    A runtime that the bundle configures and this build of it lacks is dropped: CRI-O would complain of it at every
+    start.
     Returns a dict.
 
     CLI Example:
@@ -54,7 +58,9 @@ def compose(sandbox, bundle_config, keys):
         salt saw-k8s-w-01 crio.compose /opt/sandbox /opt/sandbox/usr/share/crio/10-crio.conf '{}'
     """
     if not Path(bundle_config).exists():
-        raise CommandExecutionError(f"{bundle_config} is not there: it comes with the artefact crio; apply the state binaries first")
+        raise CommandExecutionError(
+            f"{bundle_config} is not there: it comes with the artefact crio; apply the state binaries first"
+        )
     document = __salt__["toml_file.merged"](__salt__["toml_file.read"](bundle_config), keys)
     runtimes = document.get("crio", {}).get("runtime", {}).get("runtimes", {})
     default = document.get("crio", {}).get("runtime", {}).get("default_runtime")
@@ -84,9 +90,10 @@ def mirrors(entries):
 
 
 def policy(allowed, entries):
-    """policy.json's document: images come from the allowed registries and from those that have a mirror, from nowhere else.
+    """policy.json's document: images come from the allowed registries and those with a mirror, from nowhere else.
 
-    The upstream registries of the components sign in ways that differ, so none of their signatures is demanded here; what is pinned is where
+    The upstream registries of the components sign in ways that differ, so none of their signatures is demanded here;
+    what is pinned is where
     an image may come from. ``atomic`` and the other transports are of no use to CRI-O and stay rejected.
 
     CLI Example:
@@ -96,7 +103,7 @@ def policy(allowed, entries):
         salt saw-k8s-w-01 crio.policy '[registry.k8s.io, quay.io]' '[]'
     """
     registries = sorted({*allowed, *(entry["registry"] for entry in entries)})
-    return {"default": [{"type": "reject"}], "transports": {"docker": {registry: ACCEPT for registry in registries}}}
+    return {"default": [{"type": "reject"}], "transports": {"docker": dict.fromkeys(registries, ACCEPT)}}
 
 
 def environment(sandbox, config_directory):
@@ -178,7 +185,7 @@ def difference(before, after):
 
 
 def _in_sandbox(sandbox, name, runtime, keys):
-    """The paths of one runtime, those below /usr/libexec/crio moved into the sandbox; an explicit key has the last word."""
+    """The paths of one runtime, those of the bundle moved into the sandbox; an explicit key has the last word."""
     moved = {}
     for field in ("runtime_path", "monitor_path"):
         path = runtime.get(field) or f"/usr/libexec/crio/{name if field == 'runtime_path' else 'conmon'}"

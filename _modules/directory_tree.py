@@ -38,7 +38,9 @@ def make(path, user, group, mode):
     try:
         owner, owning = pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
     except KeyError as err:
-        raise CommandExecutionError(f"{path}: {err.args[0]} on this node: operator in cluster.sls names the account") from err
+        raise CommandExecutionError(
+            f"{path}: {err.args[0]} on this node: operator in cluster.sls names the account"
+        ) from err
     Path(path).mkdir(parents=True, exist_ok=True)
     os.chown(path, owner, owning)
     Path(path).chmod(int(str(mode), 8))
@@ -57,7 +59,7 @@ def remove_empty(paths):
     """
     removed = []
     for path in sorted(paths, key=lambda path: path.count("/"), reverse=True):
-        if Path(path).is_dir() and not os.listdir(path) and not os.path.ismount(path):
+        if Path(path).is_dir() and not any(Path(path).iterdir()) and not os.path.ismount(path):
             Path(path).rmdir()
             removed.append(path)
     return removed
@@ -66,7 +68,7 @@ def remove_empty(paths):
 def _facts(path):
     """Owner and mode of one directory."""
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except FileNotFoundError:
         return None
     if not stat.S_ISDIR(found.st_mode):

@@ -34,8 +34,10 @@ API_CERTIFICATE_NAME = "kubernetes"
 def text(frontends, backends, ca_path=None, stats=None):
     """The configuration.
 
-    frontends: ``[{"name", "bind", "backend"}]``; backends: ``[{"name", "check": "api" | "tcp", "servers": [{"name", "address"}]}]``, check ``api``
-    asks each server for /readyz over TLS, ``tcp`` only connects; ca_path: the cluster's CA, ``None`` before it exists: then servers are not
+    frontends: ``[{"name", "bind", "backend"}]``; backends: ``[{"name", "check": "api" | "tcp", "servers": [{"name",
+    "address"}]}]``, check ``api``
+    asks each server for /readyz over TLS, ``tcp`` only connects; ca_path: the cluster's CA, ``None`` before it
+    exists: then servers are not
     verified; stats: ``{"bind": "127.0.0.1:8404"}`` or ``None``. Returns text.
 
     CLI Example:
@@ -52,7 +54,7 @@ def text(frontends, backends, ca_path=None, stats=None):
 
 
 def trusted(ca_path):
-    """The CA to verify servers with: the path when its file holds a certificate, ``None`` before the cluster's CA has arrived.
+    """The CA to verify servers with: its path once the file holds a certificate, ``None`` before.
 
     CLI Example:
 
@@ -105,7 +107,9 @@ def _check(candidate):
     """Have HAProxy judge a file."""
     done = __salt__["cmd.run_all"](["haproxy", "-c", "-f", candidate], python_shell=False, ignore_retcode=True)
     if done["retcode"]:
-        raise CommandExecutionError(f"haproxy -c refuses the configuration, the old one stays: {done['stderr'] or done['stdout']}")
+        raise CommandExecutionError(
+            f"haproxy -c refuses the configuration, the old one stays: {done['stderr'] or done['stdout']}"
+        )
 
 
 def _frontend(frontend):

@@ -52,7 +52,9 @@ def split(text):
     try:
         first, last = rows.index(BEGIN), rows.index(END)
     except ValueError as err:
-        raise CommandExecutionError(f"hosts file: only one of the two lines {BEGIN!r} and {END!r} is there: remove it and apply again") from err
+        raise CommandExecutionError(
+            f"hosts file: only one of the two lines {BEGIN!r} and {END!r} is there: remove it and apply again"
+        ) from err
     return rows[:first] + rows[last + 1 :], rows[first + 1 : last]
 
 

@@ -12,7 +12,8 @@ EVIDENCE = {"br_netfilter": "proc/sys/net/bridge/bridge-nf-call-iptables"}
 def available(module, root="/"):
     """How the running kernel has a module: ``"loaded"``, ``"built in"`` or ``None``.
 
-    A kernel without loadable modules has no /proc/modules, and a built-in module shows under /sys/module only when it has parameters:
+    A kernel without loadable modules has no /proc/modules, and a built-in module shows under /sys/module only when it
+    has parameters:
     then its file system (/proc/filesystems) or its settings under /proc/sys tell.
     root: directory taken for / (tests).
 
@@ -44,8 +45,9 @@ def load(module):
     done = __salt__["cmd.run_all"](["modprobe", module], python_shell=False, ignore_retcode=True)
     if done["retcode"]:
         raise CommandExecutionError(
-            f"kernel module {module}: {done['stderr'] or 'modprobe failed'}; the kernel has it neither built in nor loadable: install the "
-            "distribution's full kernel (not a minimal cloud one); in a system container load it on the host"
+            f"kernel module {module}: {done['stderr'] or 'modprobe failed'}; the kernel has it neither "
+            "built in nor loadable: install the distribution's full kernel (not a "
+            "minimal cloud one); in a system container load it on the host"
         )
 
 
@@ -109,4 +111,6 @@ def _loaded(proc_modules):
 
 def _filesystems(proc_filesystems):
     """Names in /proc/filesystems; the last field of each line."""
-    return {line.split()[-1] for line in proc_filesystems.read_text().splitlines()} if proc_filesystems.exists() else set()
+    return (
+        {line.split()[-1] for line in proc_filesystems.read_text().splitlines()} if proc_filesystems.exists() else set()
+    )

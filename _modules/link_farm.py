@@ -1,13 +1,13 @@
 """Symbolic links, many at a time."""
 
-import os
 from pathlib import Path
 
 
 def targets(paths):
     """Where links lead.
 
-    paths: list. Returns ``{path: target}``: ``None`` for one that is missing, ``"(no link)"`` for one that is something else.
+    paths: list. Returns ``{path: target}``: ``None`` for one that is missing, ``"(no link)"`` for one that is
+    something else.
 
     CLI Example:
 
@@ -50,5 +50,5 @@ def remove(path):
 def _target(path):
     """Where one path leads."""
     if path.is_symlink():
-        return os.readlink(path)
+        return str(path.readlink())
     return "(no link)" if path.exists() else None

@@ -9,8 +9,10 @@ RESOLVED_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
 def resolv_conf(root="/"):
     """The file that the kubelet hands to pods as their resolver configuration (``resolvConf``).
 
-    Where systemd-resolved runs, /etc/resolv.conf names its stub on 127.0.0.53, which no pod can reach: then it is resolved's own list of
-    real servers. resolved writes that file when it starts, and it lies on a tmpfs, so its presence says that resolved runs.
+    Where systemd-resolved runs, /etc/resolv.conf names its stub on 127.0.0.53, which no pod can reach: then it is
+    resolved's own list of
+    real servers. resolved writes that file when it starts, and it lies on a tmpfs, so its presence says that resolved
+    runs.
     root: directory taken for / (tests). Returns a path.
 
     CLI Example:
@@ -23,7 +25,7 @@ def resolv_conf(root="/"):
 
 
 def container(root="/"):
-    """The kind of system container that this node is (``lxc``, ``systemd-nspawn``, ...), ``None`` on a machine of its own.
+    """The kind of system container that this node is (``lxc``, ``systemd-nspawn``, ...), ``None`` if it is none.
 
     Container managers say so in /run/host/container-manager and systemd in /run/systemd/container
     (https://systemd.io/CONTAINER_INTERFACE). Swap, kernel modules and some sysctls of a container are its host's.

@@ -1,7 +1,9 @@
 """What was on a node before: kept once, given back by the ``clean`` states.
 
-A file is kept as ``<directory>/<basename>.original`` (the first directory is the working one that a reboot may empty, the last one is durable);
-one that did not exist is kept as ``<basename>.absent``. What is no file (live sysctl values, say) is noted in ``<directory>/noted.json``.
+A file is kept as ``<directory>/<basename>.original`` (the first directory is the working one that a reboot may empty,
+the last one is durable);
+one that did not exist is kept as ``<basename>.absent``. What is no file (live sysctl values, say) is noted in
+``<directory>/noted.json``.
 """
 
 import json
@@ -166,7 +168,8 @@ def _notes(directories):
         return {}
     except ValueError as err:
         raise CommandExecutionError(
-            f"{path}: not JSON ({err}); it holds what this node was before Saltern: mend it, or move it away to go on without"
+            f"{path}: not JSON ({err}); it holds what this node was before Saltern: "
+            "mend it, or move it away to go on without"
         ) from err
 
 

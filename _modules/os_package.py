@@ -12,7 +12,8 @@ NAMES = {
 def local_names(packages, family=None):
     """What this node's distribution calls packages.
 
-    packages: Debian's names; family: the grain ``os_family``, this node's by default. Returns a list without doubles, in order.
+    packages: Debian's names; family: the grain ``os_family``, this node's by default. Returns a list without doubles,
+    in order.
 
     CLI Example:
 
@@ -55,7 +56,8 @@ def brought_up(marker):
 def bring_up(marker, refresh, upgrade):
     """Refresh the index and upgrade all packages, each if asked for, and note that it was done.
 
-    Returns what the upgrade changed (``{package: {"old", "new"}}``). Raises CommandExecutionError with the package manager's words.
+    Returns what the upgrade changed (``{package: {"old", "new"}}``). Raises CommandExecutionError with the package
+    manager's words.
 
     CLI Example:
 
@@ -64,7 +66,8 @@ def bring_up(marker, refresh, upgrade):
         salt '*' os_package.bring_up /opt/sandbox/etc/provisioner/packages.json refresh=True upgrade=False
     """
     if refresh:
-        # apt-get update ends well with half of its sources unreachable; failhard makes that an error. dnf has no such mode.
+        # apt-get update ends well with half of its sources unreachable; failhard makes that an error. dnf has no such
+        # mode.
         __salt__["pkg.refresh_db"](**({"failhard": True} if __grains__["os_family"] == "Debian" else {}))
     changes = __salt__["pkg.upgrade"](refresh=False) if upgrade else {}
     path = Path(marker)

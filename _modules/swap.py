@@ -10,14 +10,20 @@ PROC_SWAPS = "/proc/swaps"
 FSTAB = "/etc/fstab"
 # Ours to find again: only lines with this mark are given back by enable_fstab.
 MARK = "# swap off for Kubernetes: "
-UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/generator", "/run/systemd/generator.late", "/usr/lib/systemd/system")
+UNIT_DIRECTORIES = (
+    "/etc/systemd/system",
+    "/run/systemd/generator",
+    "/run/systemd/generator.late",
+    "/usr/lib/systemd/system",
+)
 MASK_DIRECTORY = "/etc/systemd/system"
 
 
 def active(proc_swaps=PROC_SWAPS):
     """The swap areas in use.
 
-    proc_swaps: the kernel's table. Returns a list of paths, e.g. ``["/dev/dm-1", "/swap.img"]``; a kernel without swap has no table: ``[]``.
+    proc_swaps: the kernel's table. Returns a list of paths, e.g. ``["/dev/dm-1", "/swap.img"]``; a kernel without
+    swap has no table: ``[]``.
 
     CLI Example:
 
@@ -112,7 +118,7 @@ def uncomment_fstab(fstab=FSTAB):
 
 
 def units(directories=UNIT_DIRECTORIES, mask_directory=MASK_DIRECTORY):
-    """The systemd swap units that are not masked, whoever made them (fstab, zram-generator, gpt-auto, an administrator).
+    """The systemd swap units that are not masked, whoever made them (fstab, zram-generator, an administrator).
 
     Returns a sorted list of unit names.
 
@@ -135,7 +141,11 @@ def masked(mask_directory=MASK_DIRECTORY):
 
         salt '*' swap.masked
     """
-    return sorted(path.name for path in Path(mask_directory).glob("*.swap") if path.is_symlink() and path.readlink() == Path(os.devnull))
+    return sorted(
+        path.name
+        for path in Path(mask_directory).glob("*.swap")
+        if path.is_symlink() and path.readlink() == Path(os.devnull)
+    )
 
 
 def mask(unit, mask_directory=MASK_DIRECTORY):
@@ -154,7 +164,8 @@ def mask(unit, mask_directory=MASK_DIRECTORY):
         path.symlink_to(os.devnull)
     except FileExistsError as err:
         raise CommandExecutionError(
-            f"{path} is a unit of this machine's administrator and would bring swap back at boot: move it away and apply again"
+            f"{path} is a unit of this machine's administrator and would bring swap back at boot: "
+            "move it away and apply again"
         ) from err
 
 

@@ -64,7 +64,7 @@ def live(keys, proc_sys=PROC_SYS):
 
 
 def read_only(keys, proc_sys=PROC_SYS):
-    """Those of the keys that exist and cannot be written here: the kernel's own, or a system container's (read-only /proc/sys).
+    """Those of the keys that exist and cannot be written here: constants, or a container's read-only /proc/sys.
 
     /proc/sys heeds file modes for root too, so access(2) tells without a write. Returns a list.
 
@@ -81,7 +81,8 @@ def read_only(keys, proc_sys=PROC_SYS):
 def settle(settings, proc_sys=PROC_SYS):
     """Write values into the kernel, key by key, so that each failure has its name.
 
-    settings: ``{key: value}``. Returns ``{key: the kernel's own words}`` of those that it refused (``Invalid argument``).
+    settings: ``{key: value}``. Returns ``{key: the kernel's own words}`` of those that it refused (``Invalid
+    argument``).
 
     CLI Example:
 

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -15,7 +14,8 @@ BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 def read(path):
     """The content of a TOML file.
 
-    path: the file. Returns a dict. Raises CommandExecutionError naming file, line and column when it is missing or no TOML.
+    path: the file. Returns a dict. Raises CommandExecutionError naming file, line and column when it is missing or no
+    TOML.
 
     CLI Example:
 
@@ -33,7 +33,8 @@ def merged(data, keys):
     """A document with dotted keys set; what it holds besides stays.
 
     data: dict; keys: ``{"crio.runtime.default_runtime": "runc"}``, a part with a dot in it is quoted as in TOML.
-    Returns a new dict; DATA is left alone. Raises CommandExecutionError for a key that runs through a value that is no table.
+    Returns a new dict; DATA is left alone. Raises CommandExecutionError for a key that runs through a value that is
+    no table.
 
     CLI Example:
 
@@ -74,7 +75,7 @@ def parts(key):
 
 
 def flat(data, prefix=""):
-    """A document as dotted keys: ``{"crio": {"root": "/a"}}`` -> ``{"crio.root": "/a"}``; empty tables are kept as ``{}``.
+    """A document as dotted keys: ``{"crio": {"root": "/a"}}`` -> ``{"crio.root": "/a"}``; empty tables stay.
 
     CLI Example:
 
@@ -92,7 +93,8 @@ def flat(data, prefix=""):
 def dumps(data):
     """A document as TOML text: values before tables, tables and arrays of tables under their dotted headers.
 
-    data: dict of strings, booleans, numbers, dates, lists and dicts. Returns text that :mod:`tomllib` reads back as DATA.
+    data: dict of strings, booleans, numbers, dates, lists and dicts. Returns text that :mod:`tomllib` reads back as
+    DATA.
     Raises CommandExecutionError for what TOML cannot say (``None``).
 
     CLI Example:
@@ -157,7 +159,9 @@ def _value(value, path):
         return "[" + ", ".join(_value(item, path) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_key(name)} = {_value(item, [*path, name])}" for name, item in value.items()) + "}"
-    raise CommandExecutionError(f"TOML has no way to say {value!r} (key {'.'.join(path)}): leave the key out or give it a value")
+    raise CommandExecutionError(
+        f"TOML has no way to say {value!r} (key {'.'.join(path)}): leave the key out or give it a value"
+    )
 
 
 def _string(text):
@@ -179,4 +183,4 @@ def write(path, data):
     temporary = target.with_name(f".{target.name}.saltern")
     temporary.write_text(dumps(data))
     temporary.chmod(0o644)
-    os.replace(temporary, target)
+    temporary.replace(target)

@@ -40,8 +40,10 @@ def facts(units):
     """What systemd knows of units.
 
     units: list of names with their suffix.
-    Returns ``{unit: {"loaded": bool, "active": bool, "state": str, "enabled": bool, "stale": bool, "barred": bool}}``; state: e.g. ``active
-    (running)``; enabled: starts at boot (static and aliased units count); stale: its files changed since systemd read them; barred: at its
+    Returns ``{unit: {"loaded": bool, "active": bool, "state": str, "enabled": bool, "stale": bool, "barred":
+    bool}}``; state: e.g. ``active
+    (running)``; enabled: starts at boot (static and aliased units count); stale: its files changed since systemd read
+    them; barred: at its
     last start a condition of the unit itself did not hold.
     Raises CommandExecutionError when systemd does not answer.
 
@@ -54,7 +56,9 @@ def facts(units):
     done = _systemctl(["show", "--property", ",".join(PROPERTIES), *units])
     blocks = parse_show(done)
     if len(blocks) != len(units):
-        raise CommandExecutionError(f"systemctl show told of {len(blocks)} units, asked for {len(units)}: {', '.join(units)}")
+        raise CommandExecutionError(
+            f"systemctl show told of {len(blocks)} units, asked for {len(units)}: {', '.join(units)}"
+        )
     return {unit: describe(block) for unit, block in zip(units, blocks, strict=True)}
 
 
@@ -78,13 +82,15 @@ def describe(properties):
 
     .. code-block:: bash
 
-        salt '*' unit.describe '{LoadState: loaded, ActiveState: active, SubState: running, UnitFileState: enabled, NeedDaemonReload: "no"}'
+        salt '*' unit.describe '{LoadState: loaded, ActiveState: active, SubState: running, UnitFileState: enabled,
+        NeedDaemonReload: "no"}'
     """
     return {
         "loaded": properties["LoadState"] == "loaded",
         "active": properties["ActiveState"] in ("active", "reloading"),
         "state": f"{properties['ActiveState']} ({properties['SubState']})",
-        "enabled": properties["UnitFileState"] in ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect"),
+        "enabled": properties["UnitFileState"]
+        in ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect"),
         "stale": properties["NeedDaemonReload"] == "yes",
         # A unit that was never started shows ConditionResult=no too, with no time of the check.
         "barred": properties["ConditionResult"] == "no" and properties["ConditionTimestampMonotonic"] != "0",

@@ -7,9 +7,11 @@ def installed(name, artefacts, downloads, records):
     """Every artefact is installed from the archive that the pillar pins, and its files are untouched since.
 
     name: sentence for the log.
-    artefacts: ``pillar["saltern"]["artefacts"]``: list of ``{name, version, url, sha256, format, files: [{member, path, mode}]}``.
+    artefacts: ``pillar["saltern"]["artefacts"]``: list of ``{name, version, url, sha256, format, files: [{member,
+    path, mode}]}``.
     downloads: directory for the transfers; records: directory of the records.
-    Changes: ``{artefact: {"old": what is there, "new": version}}``. One that cannot be had does not keep the others from being installed.
+    Changes: ``{artefact: {"old": what is there, "new": version}}``. One that cannot be had does not keep the others
+    from being installed.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{len(artefacts)} artefacts as pinned"}
     try:
@@ -25,7 +27,9 @@ def installed(name, artefacts, downloads, records):
     except CommandExecutionError as err:
         return ret | {"result": False, "comment": str(err)}
     ret["changes"] = {
-        item["name"]: {"old": reasons[item["name"]], "new": item["version"]} for item in stale if after[item["name"]] is None
+        item["name"]: {"old": reasons[item["name"]], "new": item["version"]}
+        for item in stale
+        if after[item["name"]] is None
     }
     wrong = [failures[key] or f"{key}: {reason}" for key, reason in after.items() if reason]
     if wrong:
@@ -66,4 +70,8 @@ def _would_install(stale, reasons):
     if not stale:
         return {}
     changes = {item["name"]: {"old": reasons[item["name"]], "new": item["version"]} for item in stale}
-    return {"result": None, "changes": changes, "comment": "would install " + ", ".join(f"{k} {v['new']}" for k, v in changes.items())}
+    return {
+        "result": None,
+        "changes": changes,
+        "comment": "would install " + ", ".join(f"{k} {v['new']}" for k, v in changes.items()),
+    }

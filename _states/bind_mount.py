@@ -6,7 +6,8 @@ from salt.exceptions import CommandExecutionError
 def mounted(name, mounts, backups, fstab="/etc/fstab"):
     """Every path shows its source, now and after every boot.
 
-    name: sentence for the log; mounts: ``[{"source", "path"}]``; backups: directories for the original fstab; fstab: the file.
+    name: sentence for the log; mounts: ``[{"source", "path"}]``; backups: directories for the original fstab; fstab:
+    the file.
     A path that holds files of its own, or is another mount, is refused: mounting over it would hide what is there.
     Changes: ``{path: {"fstab": {"old", "new"}, "mounted": {"old", "new"}}}``.
     """
@@ -35,12 +36,18 @@ def unmounted(name, mounts, fstab="/etc/fstab"):
     try:
         before = {item["path"]: _facts(item, fstab) for item in mounts}
         gone = {"fstab": None, "mounted": None}
-        plan = {item["path"]: _difference(before[item["path"]], gone) for item in mounts if _ours(item, before[item["path"]])}
+        plan = {
+            item["path"]: _difference(before[item["path"]], gone)
+            for item in mounts
+            if _ours(item, before[item["path"]])
+        }
         if not plan:
             return ret
         if __opts__["test"]:
             return ret | {"result": None, "changes": plan, "comment": f"would unmount {', '.join(plan)}"}
-        failures = [error for item in mounts if item["path"] in plan for error in _unmount(item, before[item["path"]], fstab)]
+        failures = [
+            error for item in mounts if item["path"] in plan for error in _unmount(item, before[item["path"]], fstab)
+        ]
         after = {item["path"]: _facts(item, fstab) for item in mounts}
     except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "comment": str(err)}
@@ -79,7 +86,8 @@ def _refusal(item, facts):
     hidden = __salt__["bind_mount.entries"](path) if facts["mounted"] is None else []
     if hidden:
         return (
-            f"{path} holds {', '.join(hidden[:5])}{' ...' if len(hidden) > 5 else ''}, which the bind mount of {item['source']} would hide: "
+            f"{path} holds {', '.join(hidden[:5])}{' ...' if len(hidden) > 5 else ''}, "
+            f"which the bind mount of {item['source']} would hide: "
             f"is this node part of another cluster? Move {path} away if it is not needed, then apply again"
         )
     return None

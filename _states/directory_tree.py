@@ -31,8 +31,9 @@ def present(name, directories):
 
 
 def absent_if_empty(name, directories):
-    """Every directory that holds nothing is gone; what holds something stays, and the comment names it: nobody's data is removed here.
+    """Every directory that holds nothing is gone.
 
+    What holds something stays, and the comment names it: nobody's data is removed here.
     directories: as in :func:`present`. Changes: ``{path: {"old": "empty", "new": None}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "none of them is there"}

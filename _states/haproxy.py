@@ -4,15 +4,21 @@ from salt.exceptions import CommandExecutionError
 
 
 def configured(name, settings, backups, config="/etc/haproxy/haproxy.cfg"):
-    """The configuration is what the pillar and the cluster's CA, once it is there, make of it; HAProxy itself accepts it first.
+    """The configuration is what pillar and cluster CA, once it is there, make of it; HAProxy accepted it.
 
-    name: sentence for the log; settings: ``pillar["saltern"]["haproxy"]``: ``{"frontends", "backends", "ca_path", "stats"}``;
-    backups: directories for the package's configuration; config: the file. Changes: ``{config: {"old": text, "new": text}}``.
+    name: sentence for the log; settings: ``pillar["saltern"]["haproxy"]``: ``{"frontends", "backends", "ca_path",
+    "stats"}``;
+    backups: directories for the package's configuration; config: the file. Changes: ``{config: {"old": text, "new":
+    text}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
         ca_path = __salt__["haproxy.trusted"](settings["ca_path"])
-        verified = f"servers verified by {ca_path}" if ca_path else f"servers not verified before {settings['ca_path']} is there"
+        verified = (
+            f"servers verified by {ca_path}"
+            if ca_path
+            else f"servers not verified before {settings['ca_path']} is there"
+        )
         wanted = __salt__["haproxy.text"](settings["frontends"], settings["backends"], ca_path, settings.get("stats"))
         before = __salt__["haproxy.current"](config)
         if before == wanted:

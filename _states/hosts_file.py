@@ -6,7 +6,8 @@ from salt.exceptions import CommandExecutionError
 def present(name, entries, hosts="/etc/hosts"):
     """The block of Saltern has exactly these entries; every other line stays.
 
-    name: sentence for the log; entries: ``{address: [names]}``; hosts: the file. Changes: ``{"block": {"old": [...], "new": [...]}}``.
+    name: sentence for the log; entries: ``{address: [names]}``; hosts: the file. Changes: ``{"block": {"old": [...],
+    "new": [...]}}``.
     """
     return _settle(name, __salt__["hosts_file.lines"](entries), hosts)
 

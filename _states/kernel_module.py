@@ -6,7 +6,8 @@ from salt.exceptions import CommandExecutionError
 def present(name, modules, backups, lists="/etc/modules-load.d"):
     """Every module is in the running kernel and has a file of its own under /etc/modules-load.d.
 
-    name: sentence for the log; modules: list; backups: directories for what was there before; lists: the directory of the files.
+    name: sentence for the log; modules: list; backups: directories for what was there before; lists: the directory of
+    the files.
     Changes: ``{module: {"kernel": {"old", "new"}, "boot": {"old", "new"}}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
@@ -28,7 +29,8 @@ def present(name, modules, backups, lists="/etc/modules-load.d"):
 def absent(name, modules, backups, lists="/etc/modules-load.d"):
     """The modules are no longer loaded at boot; the files that were there before are back.
 
-    What :func:`present` loaded is unloaded unless something uses it: then it stays until the next boot, and the comment says so.
+    What :func:`present` loaded is unloaded unless something uses it: then it stays until the next boot, and the
+    comment says so.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "nothing of Saltern"}
     try:
@@ -45,12 +47,17 @@ def absent(name, modules, backups, lists="/etc/modules-load.d"):
         in_use = [module for module in loaded if not __salt__["kernel_module.unload"](module)]
     except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "changes": {}, "comment": str(err)}
-    return ret | {"comment": f"stays until the next boot, for it is in use: {', '.join(in_use)}" if in_use else "given back"}
+    return ret | {
+        "comment": f"stays until the next boot, for it is in use: {', '.join(in_use)}" if in_use else "given back"
+    }
 
 
 def _facts(module, lists):
     """What holds for one module now."""
-    return {"kernel": __salt__["kernel_module.available"](module), "boot": __salt__["kernel_module.listed"](module, lists)}
+    return {
+        "kernel": __salt__["kernel_module.available"](module),
+        "boot": __salt__["kernel_module.listed"](module, lists),
+    }
 
 
 def _plan(facts):

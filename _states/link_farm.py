@@ -10,7 +10,8 @@ NO_LINK = "(no link)"
 def present(name, links, backups):
     """Every link leads to its target.
 
-    name: sentence for the log; links: ``[{"path", "target"}]``; backups: directories for a file that stood in a link's place.
+    name: sentence for the log; links: ``[{"path", "target"}]``; backups: directories for a file that stood in a
+    link's place.
     Changes: ``{path: {"old": target | None | "(no link)", "new": target}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{len(links)} links as wanted"}
@@ -22,7 +23,10 @@ def present(name, links, backups):
             return ret
         directories = [path for path in plan if before[path] == NO_LINK and Path(path).is_dir()]
         if directories:
-            return ret | {"result": False, "comment": f"a directory is in a link's place: move away {', '.join(directories)}"}
+            return ret | {
+                "result": False,
+                "comment": f"a directory is in a link's place: move away {', '.join(directories)}",
+            }
         if __opts__["test"]:
             return ret | {"result": None, "changes": plan, "comment": f"would link {', '.join(plan)}"}
         for path, change in plan.items():
@@ -36,7 +40,7 @@ def present(name, links, backups):
 
 
 def absent(name, links, backups):
-    """No link leads to its target any more; a file that stood in its place is back. Links to elsewhere are left alone."""
+    """No link leads to its target; a file that stood in its place is back. Links to elsewhere are left alone."""
     ret = {"name": name, "result": True, "changes": {}, "comment": "none of them is there"}
     try:
         before = __salt__["link_farm.targets"]([item["path"] for item in links])

@@ -8,8 +8,10 @@ FIRST = "first bring-up"
 def settled(name, packages, absent, refresh, upgrade, marker):
     """The packages are installed, others are not; the index was refreshed and everything upgraded once if so wished.
 
-    name: sentence for the log; packages, absent: lists of Debian's names; refresh, upgrade: switches, heeded at the first bring-up of a node
-    only and never again: no later run may change versions under a running cluster. marker: the file that tells of the first bring-up.
+    name: sentence for the log; packages, absent: lists of Debian's names; refresh, upgrade: switches, heeded at the
+    first bring-up of a node
+    only and never again: no later run may change versions under a running cluster. marker: the file that tells of the
+    first bring-up.
     Changes: ``{package: {"old": version | None, "new": version | None}}`` and ``{"first bring-up": ...}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
@@ -19,7 +21,9 @@ def settled(name, packages, absent, refresh, upgrade, marker):
         first = not __salt__["os_package.brought_up"](marker)
         missing = [package for package in packages if before[package] is None]
         unwanted = [package for package in absent if before[package] is not None]
-        plan = _plan(missing, unwanted, before) | ({FIRST: _first(refresh, upgrade)} if first and (refresh or upgrade) else {})
+        plan = _plan(missing, unwanted, before) | (
+            {FIRST: _first(refresh, upgrade)} if first and (refresh or upgrade) else {}
+        )
         if not plan:
             return ret | {"comment": f"{len(packages)} packages installed"}
         if __opts__["test"]:
@@ -29,8 +33,11 @@ def settled(name, packages, absent, refresh, upgrade, marker):
         after = __salt__["os_package.versions"]([*packages, *absent])
     except CommandExecutionError as err:
         return ret | {"result": False, "comment": str(err)}
-    ret["changes"] = upgraded | {FIRST: plan[FIRST] for _ in plan if FIRST in plan} | _difference(before, after)
-    left = [package for package in packages if after[package] is None] + [package for package in absent if after[package]]
+    done = {key: change for key, change in plan.items() if key == FIRST}
+    ret["changes"] = upgraded | done | _difference(before, after)
+    left = [package for package in packages if after[package] is None] + [
+        package for package in absent if after[package]
+    ]
     if failure or left:
         return ret | {"result": False, "comment": failure or _still(left, marker)}
     return ret | {"comment": f"{len(packages)} packages installed"}
@@ -64,8 +71,8 @@ def _act(missing, unwanted):
 def _still(left, marker):
     """Packages that the package manager left as they were."""
     return (
-        f"not as wanted after the package manager ran: {', '.join(left)}. Are they in this node's package sources (apt-get update; "
-        f"apt-cache policy NAME)? Removing {marker} has the next run refresh the index once more"
+        f"not as wanted after the package manager ran: {', '.join(left)}. Are they in this node's package sources "
+        f"(apt-get update; apt-cache policy NAME)? Removing {marker} has the next run refresh the index once more"
     )
 
 

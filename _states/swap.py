@@ -7,7 +7,8 @@ def disabled(name, backups, fstab="/etc/fstab"):
     """No swap is in use, no line of fstab and no systemd unit brings it back.
 
     name: sentence for the log; backups: directories for the original fstab, the last one durable; fstab: the file.
-    In a system container active swap is the host's: it is named, neither touched nor failed (the kubelet then wants ``failSwapOn: false``).
+    In a system container active swap is the host's: it is named, neither touched nor failed (the kubelet then wants
+    ``failSwapOn: false``).
     Changes: ``{"in use" | "fstab" | "units": {"old": [...], "new": [...]}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "no swap"}
@@ -63,7 +64,11 @@ def enabled(name, backups, fstab="/etc/fstab"):
 
 def _facts(fstab):
     """Everything that is, or brings back, swap."""
-    return {"in use": __salt__["swap.active"](), "fstab": __salt__["swap.fstab_lines"](fstab), "units": __salt__["swap.units"]()}
+    return {
+        "in use": __salt__["swap.active"](),
+        "fstab": __salt__["swap.fstab_lines"](fstab),
+        "units": __salt__["swap.units"](),
+    }
 
 
 def _hosts_areas(facts):

@@ -8,21 +8,32 @@ from salt.exceptions import CommandExecutionError
 def applied(name, profiles, obsolete, backups, directory="/etc/sysctl.d", proc_sys="/proc/sys"):
     """Each profile is a file as given, its values are in force, and obsolete files are gone.
 
-    name: sentence for the log; profiles: ``{"75-inotify": {key: value}}``; obsolete: list of file names without ``.conf``;
+    name: sentence for the log; profiles: ``{"75-inotify": {key: value}}``; obsolete: list of file names without
+    ``.conf``;
     backups: directories for the files and live values of before; directory, proc_sys: where files and live values are.
-    Keys that this kernel lacks, or that cannot be written here (system containers), are named in the comment: not applied, not failed.
-    Changes: ``{"75-inotify.conf": {"old": text | None, "new": text | None}, "vm.swappiness": {"old": "60", "new": "10"}}``.
+    Keys that this kernel lacks, or that cannot be written here (system containers), are named in the comment: not
+    applied, not failed.
+    Changes: ``{"75-inotify.conf": {"old": text | None, "new": text | None}, "vm.swappiness": {"old": "60", "new":
+    "10"}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
         texts = _wanted_texts(profiles, obsolete)
-        settings = {key: __salt__["sysctl_profile.plain"](value) for profile in profiles.values() for key, value in profile.items()}
+        settings = {
+            key: __salt__["sysctl_profile.plain"](value)
+            for profile in profiles.values()
+            for key, value in profile.items()
+        }
         before = _files(texts, directory) | __salt__["sysctl_profile.live"](list(settings), proc_sys)
         excepted = _excepted(before, settings, proc_sys)
         wanted = texts | {key: value for key, value in settings.items() if key not in excepted}
         plan = _difference(before, wanted)
         if __opts__["test"] and plan:
-            return ret | {"result": None, "changes": plan, "comment": f"would change {', '.join(plan)}{_named(excepted)}"}
+            return ret | {
+                "result": None,
+                "changes": plan,
+                "comment": f"would change {', '.join(plan)}{_named(excepted)}",
+            }
         refused = _apply(plan, texts, directory, proc_sys, backups)
         after = _files(texts, directory) | __salt__["sysctl_profile.live"](list(settings), proc_sys)
     except (CommandExecutionError, OSError) as err:
@@ -43,7 +54,9 @@ def absent(name, profiles, obsolete, backups, directory="/etc/sysctl.d", proc_sy
         if not files and not values:
             return ret
         live = __salt__["sysctl_profile.live"](list(values), proc_sys)
-        ret["changes"] = _difference(live, values) | {Path(path).name: {"old": "Saltern's", "new": "as before"} for path in files}
+        ret["changes"] = _difference(live, values) | {
+            Path(path).name: {"old": "Saltern's", "new": "as before"} for path in files
+        }
         if __opts__["test"]:
             return ret | {"result": None, "comment": "would give back what was there before"}
         for path in files:
@@ -81,7 +94,7 @@ def _excepted(live, settings, proc_sys):
     """{key: why it cannot have its value here}: keys that the kernel lacks, and read-only ones that have another."""
     missing = {key: "missing" for key in settings if live[key] is None}
     other = [key for key in settings if key not in missing and live[key] != settings[key]]
-    return missing | {key: "read-only" for key in __salt__["sysctl_profile.read_only"](other, proc_sys)}
+    return missing | dict.fromkeys(__salt__["sysctl_profile.read_only"](other, proc_sys), "read-only")
 
 
 def _apply(plan, texts, directory, proc_sys, backups):
@@ -103,7 +116,9 @@ def _apply(plan, texts, directory, proc_sys, backups):
 def _failures(left, refused):
     """Values that the kernel refused, or took for another."""
     return [
-        f"{key} = {change['new']}: {refused[key]}" if key in refused else f"{key} = {change['new']} was written, {change['old']} is in force"
+        f"{key} = {change['new']}: {refused[key]}"
+        if key in refused
+        else f"{key} = {change['new']} was written, {change['old']} is in force"
         for key, change in left.items()
     ]
 

@@ -9,9 +9,11 @@ def running(name, units, needs=None, act="restart"):
     """Every unit is known to systemd as its files are now, is active and starts at boot.
 
     name: sentence for the log; units: list of names with their suffix.
-    needs: a file without which the units have nothing to do yet (the kubelet before kubeadm): they are enabled, and started once it exists.
+    needs: a file without which the units have nothing to do yet (the kubelet before kubeadm): they are enabled, and
+    started once it exists.
     act: what a ``watch`` of changed files does to units that were active before, ``restart`` or ``reload``.
-    A unit whose own conditions do not hold in a system container (time synchronisation: the clock is the host's) is named, not failed.
+    A unit whose own conditions do not hold in a system container (time synchronisation: the clock is the host's) is
+    named, not failed.
     Changes: ``{unit: {"old": {"active", "enabled"}, "new": {...}}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
@@ -38,7 +40,7 @@ def running(name, units, needs=None, act="restart"):
 
 
 def mod_watch(name, units=None, needs=None, act="restart", **_kwargs):
-    """What a ``watch`` does when something changed: units that are active are restarted or reloaded. Called by Salt only."""
+    """Restart or reload the units that are active: what Salt calls when something that they ``watch`` has changed."""
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
         facts = __salt__["unit.facts"](units)
@@ -65,7 +67,9 @@ def dead(name, units):
     ret = {"name": name, "result": True, "changes": {}, "comment": "neither running nor enabled"}
     try:
         before = __salt__["unit.facts"](units)
-        plan = [unit for unit in units if before[unit]["loaded"] and (before[unit]["active"] or before[unit]["enabled"])]
+        plan = [
+            unit for unit in units if before[unit]["loaded"] and (before[unit]["active"] or before[unit]["enabled"])
+        ]
         if __opts__["test"] and plan:
             off = {"active": False, "enabled": False}
             changes = {unit: {"old": _short(before[unit]), "new": off} for unit in plan}
@@ -88,7 +92,9 @@ def _short(facts):
 def _sentence(unit, facts, container):
     """How a unit stands."""
     barred = not facts["active"] and facts["barred"] and container
-    return f"{unit} {facts['state']}" + (f", for a condition of it does not hold in this {container} container" if barred else "")
+    return f"{unit} {facts['state']}" + (
+        f", for a condition of it does not hold in this {container} container" if barred else ""
+    )
 
 
 def _difference(facts, due, container):
