@@ -6,7 +6,6 @@ The unit of the kubelet is the sandbox's:
     - template: jinja
     - context:
         binary: {{ node.kubelet.binary }}
-        config_path: {{ node.kubelet.config_path }}
     - mode: "0644"
 
 The kubelet starts as kubeadm configures it:
@@ -16,14 +15,13 @@ The kubelet starts as kubeadm configures it:
     - template: jinja
     - context:
         binary: {{ node.kubelet.binary }}
-        config_path: {{ node.kubelet.config_path }}
-        environment_path: {{ node.kubelet.environment_path }}
+        environment_path: {{ node.paths.sandbox }}/etc/default/kubelet
     - makedirs: True
     - mode: "0644"
 
 The environment of the kubelet is empty:
   file.managed:
-    - name: {{ node.kubelet.environment_path }}
+    - name: {{ node.paths.sandbox }}/etc/default/kubelet
     - contents:
       - "# Managed by Salt: settings of the kubelet belong into kubelet.config of cluster.sls."
       - KUBELET_EXTRA_ARGS=

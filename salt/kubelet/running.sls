@@ -1,8 +1,7 @@
-{%- set node = pillar.saltern %}
 The kubelet runs as soon as kubeadm has configured it:
   unit.running:
     - units: [kubelet.service]
-    - needs: {{ node.kubelet.config_path }}
+    - needs: /var/lib/kubelet/config.yaml
     - watch:
       - file: The unit of the kubelet is the sandbox's
       - file: The kubelet starts as kubeadm configures it
