@@ -191,8 +191,8 @@ def _not_trusted(what: str, settings: Settings, err: requests.exceptions.SSLErro
     return CertificateNotTrustedError(
         what,
         f"the certificate of {settings.address} is not accepted: {_reason(err)}",
-        "Copy the CA of Proxmox (/etc/pve/pve-root-ca.pem) to this master, write its path as verify_ssl in the provider "
-        "file, and use a url that the certificate names.",
+        "Copy the CA of Proxmox (/etc/pve/pve-root-ca.pem) to this master, write its path as verify_ssl in the "
+        "provider file, and use a url that the certificate names.",
     )
 
 

@@ -198,7 +198,7 @@ class Creation:
         self._grown(record, spec, created, template_config)
         with self.minions.listening(spec.name) as answered:
             self.announce(spec.name, "starting")
-            self._task(record, "POST", f"{created.path}/status/start")
+            persistently(lambda: self._task(record, "POST", f"{created.path}/status/start"), self.pause)
             self.announce(spec.name, f"started; waiting for its {self.order.answer}")
             self._wait_for_answer(spec, created, answered)
         self._unseeded(record, created, drive)

@@ -125,13 +125,9 @@ def _task_ended(api: Proxmox, record: Record, pause: Callable[[float], None]) ->
     upid = Upid.parse(record.upid)
     try:
         tasks.abort(api, upid)
-        api.finish(f"Stopping task {upid.type}", upid.text, _REMOVAL_S)
+        tasks.ended(api, f"Stopping the task {upid.type}", upid, _REMOVAL_S, pause)
     except NotFoundError:
         pass  # Proxmox keeps only the last tasks: this one ended long ago.
-    except ProxmoxError:
-        # An aborted task's status is an error, which is what was asked for; whether it still runs is what counts.
-        if api.call("GET", f"nodes/{upid.node}/tasks/{upid.text}/status")["status"] != "stopped":
-            raise
     record.note(upid=None)
 
 
@@ -152,9 +148,9 @@ def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None
         _stop_and_delete(api, path, pause)
     except NotFoundError:
         return None
-    finally_removed = f"machine {record.vmid} on {record.node}"
+    removed = f"machine {record.vmid} on {record.node}"
     record.note(vmid=None)
-    return finally_removed
+    return removed
 
 
 def _seed_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) -> str | None:

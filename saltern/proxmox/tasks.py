@@ -55,6 +55,13 @@ def wait(api: Caller, call: str, upid: Upid, timeout_s: float, pause: Callable[[
 
     Raises: TaskFailedError or a narrower ProxmoxError when its exit status is an error; TimedOutError.
     """
+    exit_status = ended(api, call, upid, timeout_s, pause)
+    if not succeeded(exit_status):
+        raise from_task(call, exit_status, last_log_lines(api, upid))
+
+
+def ended(api: Caller, call: str, upid: Upid, timeout_s: float, pause: Callable[[float], None] = time.sleep) -> str:
+    """As wait, but return the exit status whatever it is. Raises: TimedOutError."""
     deadline = time.monotonic() + timeout_s
     pause_s = _FIRST_PAUSE_S
     while (status := api.call("GET", f"nodes/{upid.node}/tasks/{upid.text}/status"))["status"] != "stopped":
@@ -67,9 +74,7 @@ def wait(api: Caller, call: str, upid: Upid, timeout_s: float, pause: Callable[[
             )
         pause(pause_s)
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
-    exit_status = status.get("exitstatus", "the task ended without a status")
-    if not succeeded(exit_status):
-        raise from_task(call, exit_status, last_log_lines(api, upid))
+    return str(status.get("exitstatus", "the task ended without a status"))
 
 
 def succeeded(exit_status: str) -> bool:

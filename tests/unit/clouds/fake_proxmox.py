@@ -322,8 +322,8 @@ def _task_log(fake: FakeProxmox, given: dict[str, Any], _fault: str | None, node
 
 
 def _abort(fake: FakeProxmox, given: dict[str, Any], _fault: str | None, node: str, upid: str) -> Any:
-    task = fake.tasks[upid]
-    if task["effect"]:
+    task = fake.tasks.get(upid)
+    if task and task["effect"]:
         task |= {"left": 0, "effect": None, "status": "interrupted by signal"}
         fake.guests = {vmid: guest for vmid, guest in fake.guests.items() if guest.config.get("lock") != "clone"}
     return None
@@ -373,6 +373,7 @@ _ROUTES: list[tuple[str, Callable[..., Any]]] = [
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # an answer leaves in one piece: two would wait for an acknowledgement in between
     fake: FakeProxmox
 
     def _serve(self) -> None:
