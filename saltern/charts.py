@@ -11,8 +11,6 @@ from saltern.model import Cluster
 MOST_OPERATOR_REPLICAS = 2  # one leads, one waits; they never share a node
 METALLB_NAMESPACE = "metallb-system"
 METALLB_API = "metallb.io/v1beta1"
-# The speaker uses the host's network and raw sockets: the namespace has to admit that (Pod Security Standards).
-PRIVILEGED = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")}
 
 
 def build(cluster: Cluster) -> dict[str, Any]:
@@ -21,7 +19,6 @@ def build(cluster: Cluster) -> dict[str, Any]:
         "cilium": release(cluster, "cilium", "kube-system", cilium_values(cluster)),
         "metallb": {
             **release(cluster, "metallb", METALLB_NAMESPACE, metallb_values(cluster)),
-            "namespace_labels": dict(PRIVILEGED),
             "manifests": metallb_manifests(cluster),
         },
     }

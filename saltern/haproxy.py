@@ -10,8 +10,9 @@ from saltern.parts import Node
 # kubeadm's certificate authority, once the cluster has one: until then the API's certificate cannot be verified.
 CA_PATH = "/etc/haproxy/kubernetes-ca.crt"
 API = "kubernetes-api"
-READY = {"kind": "https", "path": "/readyz", "status": 200}
-CONNECTS = {"kind": "tcp"}
+# How a backend's servers are checked: GET /readyz over TLS answers 200, or the port takes a connection.
+READY = "api"
+CONNECTS = "tcp"
 
 
 def build(cluster: Cluster, node: Node) -> dict[str, Any]:
@@ -40,10 +41,10 @@ def frontend(name: str, bound: str) -> dict[str, str]:
     return {"name": name, "bind": bound, "backend": name}
 
 
-def backend(name: str, check: dict[str, Any], nodes: list[Node], port: int) -> dict[str, Any]:
+def backend(name: str, check: str, nodes: list[Node], port: int) -> dict[str, Any]:
     """A backend: how its servers are checked, and the servers."""
     servers = [{"name": node.name, "address": f"{node.address}:{port}"} for node in nodes]
-    return {"name": name, "check": dict(check), "servers": servers}
+    return {"name": name, "check": check, "servers": servers}
 
 
 def ingress_ports(cluster: Cluster) -> list[tuple[str, int, int]]:

@@ -82,9 +82,11 @@ def own_row(cluster: Cluster, node: Node) -> dict[str, Any]:
 
 
 def kubelet(cluster: Cluster) -> dict[str, str]:
-    """Where the kubelet's unit, its drop-in and its binary are."""
+    """Where the kubelet's unit, its drop-in, its binary and its configuration are."""
     return {
         "unit": f"{UNIT_DIRECTORY}/kubelet.service",
         "drop_in": f"{UNIT_DIRECTORY}/kubelet.service.d/10-kubeadm.conf",
         "binary": f"{cluster.paths.sandbox}/bin/kubelet",
+        "config_path": "/var/lib/kubelet/config.yaml",  # kubeadm's: KubeletRunDirectory
+        "environment_path": f"{cluster.paths.sandbox}/etc/default/kubelet",
     }

@@ -94,7 +94,11 @@ SANDBOX_DIRECTORIES: dict[str, str] = {
 }
 # Bind-mounted from the same path below the sandbox root.
 BOUND = ("/etc/kubernetes", "/var/lib/kubelet", "/var/run/cilium")
-CHARTS_DIRECTORY = "charts"  # control plane only
+ROLE_DIRECTORIES: dict[str, dict[str, str]] = {
+    "load_balancer": {"etc/provisioner": "0755"},
+    "control_plane": SANDBOX_DIRECTORIES | {"charts": "0755"},
+    "worker": SANDBOX_DIRECTORIES,
+}
 WORK_DIRECTORIES = ("downloads", "unpack", "backup")
 PROVISIONER_DIRECTORIES = ("bin", "logs", "config")
 
@@ -108,7 +112,6 @@ def build(cluster: Cluster, node: Node) -> dict[str, Any]:
         "absent_packages": list(UNWANTED_PACKAGES) if kubernetes else [],
         "refresh": cluster.os.refresh,
         "upgrade": cluster.os.upgrade,
-        "disable_swap": kubernetes,
         "modules": list(MODULES) if kubernetes else [],
         "sysctl": sysctl(node),
         "obsolete_sysctl": list(OBSOLETE_SYSCTL) if kubernetes else [],
@@ -138,14 +141,11 @@ def directories(cluster: Cluster, node: Node) -> list[dict[str, str]]:
         entry(path, operator.user, operator.group)
         for path in (paths.provisioner, *(f"{paths.provisioner}/{name}" for name in PROVISIONER_DIRECTORIES))
     ]
-    if node.role != "load_balancer":
-        tree += sandbox_directories(paths.sandbox, charts=node.role == "control_plane")
-    return tree
+    return tree + sandbox_directories(paths.sandbox, ROLE_DIRECTORIES[node.role])
 
 
-def sandbox_directories(sandbox: str, charts: bool) -> list[dict[str, str]]:
-    """The sandbox and all below it, intermediate directories included."""
-    modes = SANDBOX_DIRECTORIES | ({CHARTS_DIRECTORY: "0755"} if charts else {})
+def sandbox_directories(sandbox: str, modes: dict[str, str]) -> list[dict[str, str]]:
+    """The sandbox and what a role has below it, intermediate directories included."""
     every = {str(part): "0755" for name in modes for part in PurePosixPath(name).parents if part.name} | modes
     return [entry(sandbox), *(entry(f"{sandbox}/{name}", mode=every[name]) for name in sorted(every))]
 
