@@ -7,12 +7,13 @@ import sys
 
 from lab.artefacts import build
 from lab.artefacts.errors import ArtefactError
+from lab.artefacts.inventory import Made
 from lab.paths import Paths
 
 MIB = 1 << 20
 
 
-def table(made: list[build.Made]) -> str:
+def table(made: list[Made]) -> str:
     """Return the table: name, version, size, sha256, where it came from and whether this run made it."""
     rows = [("name", "version", "MiB", "sha256", "")]
     for line in made:

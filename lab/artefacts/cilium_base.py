@@ -27,7 +27,6 @@ PACKAGES: tuple[str, ...] = (
     "ipset",
     "kmod",
     "bpftool",
-    "ca-certificates",
     "libclang-cpp19",
 )
 # Without what it depends on: headers, linker and run-time libraries of C, which BPF programs do not use.

@@ -89,7 +89,10 @@ def version_of(deb: Path) -> str:
 
 def contents(deb: Path) -> tarfile.TarFile:
     """Return the archive of a package's files, open for reading."""
-    done = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True)  # noqa: S603, S607
+    done = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], capture_output=True)  # noqa: S603, S607 -- fixed argv
+    if done.returncode:
+        text = done.stderr.decode(errors="replace").strip()
+        raise ArtefactError(f"{deb} cannot be unpacked: {text}; remove it and run again")
     return tarfile.open(fileobj=io.BytesIO(done.stdout))
 
 

@@ -102,9 +102,16 @@ class Go:
         argv += ["-ldflags", linker_flags(binary, versions), "-o", output, binary.package]
         self._run(argv, cwd=self._sources(module, versions), cgo=binary.cgo)
 
-    def build_own(self, directory: Path, output: Path) -> None:
-        """Build a program of ours that needs nothing but the standard library, statically linked."""
-        self._run([self.command(), "build", "-trimpath", "-ldflags", "-s -w", "-o", output, "."], cwd=directory)
+    def build_own(self, directory: Path, output: Path, variables: Mapping[str, str] | None = None) -> None:
+        """Build a program of ours that needs nothing but the standard library, statically linked.
+
+        Args:
+            directory: its sources.
+            output: the file to write.
+            variables: {"main.variable": value} set by the linker.
+        """
+        flags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in (variables or {}).items())])
+        self._run([self.command(), "build", "-trimpath", "-ldflags", flags, "-o", output, "."], cwd=directory)
 
     def sources(self, module: str) -> Path:
         """Return the unpacked sources of a published module.
@@ -138,8 +145,8 @@ class Go:
         return self._go
 
     def drop_caches(self) -> None:
-        """Remove modules, build results and sources: several gigabytes that only another build would use."""
-        shutil.rmtree(self.root, ignore_errors=False)
+        """Remove modules, build results and sources: some 20 GB that only another build would use."""
+        shutil.rmtree(self.root)
 
     def _sources(self, module: GoModule, versions: Mapping[str, str]) -> Path:
         """Write our go.mod, and the component's own go.sum beside it.

@@ -39,6 +39,17 @@ class Progress:
         yield
         self.say(f"[{self.done}/{self.total}] {name}: done in {self._elapsed_s():.0f} s")
 
+    def skip(self, text: str = "") -> None:
+        """Count a component that needs no work; `text`, if any, says why."""
+        self.done += 1
+        if text:
+            self.say(f"[{self.done}/{self.total}] {text}")
+
+    def retry(self, text: str) -> None:
+        """Say why the current component failed this way; it will be counted when it is made another way."""
+        self.done -= 1
+        self.say(text)
+
     def heartbeat(self) -> None:
         """Say that the current component is still at work; long commands call this every HEARTBEAT_S."""
         self.say(f"[{self.done}/{self.total}] {self._name}: {self._elapsed_s():.0f} s so far")

@@ -321,6 +321,11 @@ class Image:
     sources: tuple[tuple[str, str, str], ...] = ()
     user: str = ""
 
+    @property
+    def site(self) -> str:
+        """The registry's own URL, asked whether it answers."""
+        return f"https://{self.registry}"
+
 
 _CILIUM_MODULE = "github.com/cilium/cilium@v{cilium}"
 

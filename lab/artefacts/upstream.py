@@ -6,7 +6,7 @@ import hashlib
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -87,24 +87,22 @@ def download(url: str, sha256: str, output: Path) -> None:
         )
 
 
-def copy_image(registry: str, repository: str, tag: str, arch: str, layout: Path, options: Mapping[str, str]) -> None:
+def copy_image(source: str, arch: str, layout: Path, site: str) -> None:
     """Copy an image from a vendor's registry into an OCI layout.
 
     Args:
-        registry: host[:port].
-        repository: name in it.
-        tag: its tag.
+        source: "host/repository:tag".
         arch: which of a multi-architecture image's images.
         layout: directory to fill.
-        options: further options of `skopeo copy`, e.g. {"--src-tls-verify": "false"}.
+        site: the registry's URL; without TLS when it begins with http://.
 
     Raises:
         UnreachableError: the registry did not give it.
     """
-    argv: list[str | Path] = ["skopeo", "copy", "--quiet", "--override-arch", arch]
-    argv += [f"{name}={value}" for name, value in options.items()]
-    argv += [f"docker://{registry}/{repository}:{tag}", f"oci:{layout}"]
+    verify = str(not site.startswith("http://")).lower()
+    argv = ["skopeo", "copy", "--quiet", "--override-arch", arch, f"--src-tls-verify={verify}"]
+    argv += [f"docker://{source}", f"oci:{layout}"]
     try:
         command.run(argv)
     except ArtefactError as err:
-        raise UnreachableError(f"{registry}/{repository}:{tag}: {err}") from err
+        raise UnreachableError(f"{source}: {err}") from err
