@@ -184,7 +184,7 @@ class Access:
     def change_rule(self, rule: Rule, delete: bool) -> None:
         """Add a line to the access list, or remove it; names must exist (ProxmoxError)."""
         with self._guard:
-            known = {"user": self.users, "token": self.tokens, "group": self.groups}[rule.kind]
+            known = {"user": list(self.users), "token": list(self.tokens), "group": list(self.groups)}[rule.kind]
             if rule.role not in self.all_roles():
                 raise ProxmoxError(f"role '{rule.role}' does not exist")
             if rule.subject not in known:
@@ -193,6 +193,12 @@ class Access:
             self.rules = [old for old in self.rules if (old.path, old.kind, old.subject, old.role) != same]
             if not delete:
                 self.rules.append(rule)
+            self._save()
+
+    def remove_path(self, path: str) -> None:
+        """Remove the lines of the access list for a path that is gone."""
+        with self._guard:
+            self.rules = [rule for rule in self.rules if rule.path != path]
             self._save()
 
     # -- answers ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from lab.proxmox import wire
 from lab.proxmox.access import Identity
 from lab.proxmox.datacentre import Datacentre
 from lab.proxmox.errors import ApiError, ProxmoxError, unauthorized
-from lab.proxmox.faults import Effect
+from lab.proxmox.faults import Effect, FaultsError
 from lab.proxmox.machines import MachineError
 from lab.proxmox.protocol import REASON_HEADER
 from lab.proxmox.routing import Call, Route, find
@@ -47,7 +47,7 @@ class Dispatcher:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         request = Request(scope, receive)
-        path = unquote(scope["path"]).removeprefix(API_ROOT).rstrip("/") or "/"
+        path = scope["path"].removeprefix(API_ROOT).rstrip("/") or "/"
         try:
             response: Response = succeeded(await self._answer(request, path))
         except ApiError as err:
@@ -61,12 +61,21 @@ class Dispatcher:
     async def _answer(self, request: Request, path: str) -> Any:
         wire.check_framing(request)
         who = NOBODY if (request.method, path) in OPEN_CALLS else self._login(request, path)
-        effect = self.datacentre.faults.effect(request.method, path)
+        effect = self._effect(request.method, path)
         await anyio.sleep(effect.delay_s)
         if effect.answer:
             raise effect.answer
         given = await wire.parameters(request, path, self.datacentre.uploads)
-        return await anyio.to_thread.run_sync(self._work, request.method, path, given, who, effect, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(
+            self._work, request.method, path, given, who, effect, limiter=self._limiter
+        )
+
+    def _effect(self, method: str, path: str) -> Effect:
+        """Return what the rules of faults.json want done to a call; rules that are not understood fail every call."""
+        try:
+            return self.datacentre.faults.effect(method, path)
+        except FaultsError as err:
+            raise ApiError(500, str(err)) from err
 
     def _login(self, request: Request, path: str) -> Identity:
         """Return who calls, by API token or by ticket; a ticket needs its CSRF token for all that changes something."""

@@ -14,10 +14,10 @@ The file ``faults.json`` in the state directory is read again whenever it change
       ]
     }
 
-``path`` is a regular expression for the whole path below ``/api2/json``; without ``method`` any method matches; ``calls``
-lists which of the matching calls are meant (from 1; default ``"all"``). Effects: ``status`` with ``reason`` (at once),
-``task_failure`` (the task ends with that text, with ``after_work`` only after doing its work), ``lock_timeout`` of
-``guest`` (at once) or ``storage`` (in the task), ``delay_s``. Several can stand together.
+``path`` is a regular expression for the whole path below ``/api2/json``; without ``method`` any method matches.
+``calls`` lists which of the matching calls are meant, counted from 1 (default: ``"all"``). Effects, which can stand
+together: ``status`` with ``reason`` (at once), ``task_failure`` (the task ends with that text, with ``after_work``
+only after doing its work), ``lock_timeout`` of ``guest`` (at once) or ``storage`` (in the task), ``delay_s``.
 """
 
 from __future__ import annotations

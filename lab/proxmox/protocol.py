@@ -25,9 +25,9 @@ def phrased(response: h11.Response) -> h11.Response:
 class PhrasedConnection(h11.Connection):
     """An HTTP/1.1 connection whose responses carry their own reason phrase."""
 
-    def send(self, event: h11.Event) -> bytes | None:
-        """Serialise an event; see h11.Connection.send."""
-        return super().send(phrased(event) if isinstance(event, h11.Response) else event)
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        """Serialise an event; see h11.Connection.send_with_data_passthrough, through which its ``send`` goes."""
+        return super().send_with_data_passthrough(phrased(event) if isinstance(event, h11.Response) else event)
 
 
 class PhrasedProtocol(H11Protocol):

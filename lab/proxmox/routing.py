@@ -139,8 +139,10 @@ _patterns: dict[str, re.Pattern[str]] = {}
 def _pattern(path: str) -> re.Pattern[str]:
     if path not in _patterns:
         parts = re.split(r"{(\w+)}", path)
-        texts = [f"(?P<{part}>{'.+' if part in _REST_OF_PATH else '[^/]+'})" if odd % 2 else re.escape(part)
-                 for odd, part in enumerate(parts)]
+        texts = [
+            f"(?P<{part}>{'.+' if part in _REST_OF_PATH else '[^/]+'})" if odd % 2 else re.escape(part)
+            for odd, part in enumerate(parts)
+        ]
         _patterns[path] = re.compile("".join(texts))
     return _patterns[path]
 

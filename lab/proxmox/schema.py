@@ -12,7 +12,9 @@ from lab.proxmox.errors import invalid_parameters
 UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
 MISSING = "property is missing and it is not optional"
 
-_DNS_NAME = re.compile(r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_DNS_NAME = re.compile(
+    r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,18 @@ def matching(pattern: str, complaint: str = "value does not match the regex patt
 
 
 VMID = Integer(required=True, least=100, most=999999999)
-NODE = Text(required=True, rule=matching(r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?", "invalid format - value does not look like a valid node name"))
-STORAGE = Text(required=True, rule=matching(r"[a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]", "invalid format - storage ID contains illegal characters"))
-POOL = Text(rule=matching(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}", "invalid format - value does not look like a valid pool name"))
+NODE = Text(
+    required=True,
+    rule=matching(
+        r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?", "invalid format - value does not look like a valid node name"
+    ),
+)
+STORAGE = Text(
+    required=True,
+    rule=matching(r"[a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]", "invalid format - storage ID contains illegal characters"),
+)
+POOL = Text(
+    rule=matching(
+        r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}", "invalid format - value does not look like a valid pool name"
+    )
+)

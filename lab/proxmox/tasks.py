@@ -48,6 +48,7 @@ class Task:
     log: list[str] = field(default_factory=list)
     warnings: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    ended: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     @property
     def upid(self) -> str:
@@ -159,7 +160,7 @@ class Tasks:
         return task.upid
 
     def _run(self, task: Task, work: Callable[[Task], None], injected: Injected | None) -> None:
-        # What is not expected here goes on to threading.excepthook, which prints it; the task ends as lost all the same.
+        # What is not expected here goes on to threading.excepthook, which prints it; the task still ends as lost.
         exitstatus = LOST
         try:
             if injected and not injected.after_work:
@@ -179,6 +180,7 @@ class Tasks:
         task.endtime = int(self._clock())
         task.exitstatus = exitstatus
         self._save(task)
+        task.ended.set()
         LOG.info("task %s: %s", task.upid, exitstatus)
 
     def _save(self, task: Task) -> None:
