@@ -10,12 +10,6 @@ import json
 import yaml
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "helm_release"
-
-
-def __virtual__():
-    return __virtualname__
-
 
 def get(name, namespace):
     """
@@ -70,8 +64,8 @@ def deploy(name, namespace, chart, values, timeout_s=300):
         salt saw-k8s-m-01 helm_release.deploy cilium kube-system /opt/sandbox/charts/cilium-1.20.1.tgz '{}'
     """
     args = ["upgrade", name, chart, "--install", f"--namespace={namespace}", "--reset-values", "--force-conflicts"]
-    args += ["--server-side=true", "--history-max=5", f"--timeout={timeout_s}s", "--hide-notes", "--output=json", "--values=-"]
-    _helm(args, stdin=yaml.safe_dump(values), timeout_s=timeout_s + 60)
+    args += ["--server-side=true", "--history-max=5", f"--timeout={timeout_s}s", "--hide-notes", "--output=json"]
+    _helm([*args, "--values=-"], stdin=yaml.safe_dump(values), timeout_s=timeout_s + 60)
     return get(name, namespace)
 
 

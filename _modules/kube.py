@@ -43,9 +43,7 @@ def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
     """
     answer = __salt__["sandbox.run"]("kubectl", args, stdin=stdin, timeout_s=timeout_s, kubeconfig=kubeconfig)
     if answer["retcode"]:
-        raise CommandExecutionError(
-            f"{__opts__['id']}: kubectl {' '.join(args[:3])}: {complaint(answer['stderr'])}"
-        )
+        raise CommandExecutionError(f"{__opts__['id']}: kubectl {' '.join(args[:3])}: {complaint(answer['stderr'])}")
     return answer["stdout"]
 
 
@@ -315,6 +313,7 @@ def wait_rollout(kind, name, namespace, deadline_s=300):
 
         salt saw-k8s-m-01 kube.wait_rollout daemonset cilium kube-system deadline_s=60
     """
+
     def explain():
         workload = get(kind, name, namespace)
         if workload is None:
@@ -344,6 +343,7 @@ def wait_nodes_ready(names, deadline_s=300):
 
         salt saw-k8s-m-01 kube.wait_nodes_ready '["saw-k8s-w-01"]'
     """
+
     def explain():
         known = nodes()
         missing = [f"{name}: not registered" for name in names if name not in known]
@@ -352,6 +352,27 @@ def wait_nodes_ready(names, deadline_s=300):
 
     args = ["wait", "--for=create", "--for=condition=Ready", *(f"node/{name}" for name in names)]
     return _wait(args, f"{len(names)} nodes Ready", deadline_s, explain)
+
+
+def wait_pods_ready(namespace, deadline_s=300):
+    """
+    Wait until every pod of a namespace is ready; those that have completed do not count.
+
+    namespace
+        Which.
+
+    deadline_s
+        Seconds until it gives up.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kube.wait_pods_ready kube-system
+    """
+    chosen = ["--all", "--field-selector=status.phase!=Succeeded", f"--namespace={namespace}"]
+    args = ["wait", "pods", *chosen, "--for=condition=Ready"]
+    return _wait(args, f"the pods of {namespace}", deadline_s, lambda: _listed(unready_pods(namespace)))
 
 
 def wait_endpoints(service, namespace, deadline_s=120):
@@ -392,6 +413,7 @@ def wait_load_balancer(service, namespace, deadline_s=120):
 
         salt saw-k8s-m-01 kube.wait_load_balancer web verification
     """
+
     def explain():
         return "no address was given: see the pools (kubectl -n metallb-system get ipaddresspools) and its events"
 

@@ -15,17 +15,13 @@ import json
 import os
 import re
 import secrets
-import shutil
 import string
-import tempfile
 import time
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-RUN_DIRECTORY = "/run/saltern"
-INIT_TIMEOUT_S = 600
-JOIN_TIMEOUT_S = 600
+KUBEADM_TIMEOUT_S = 600
 LOCK_TIMEOUT_S = 660
 TOKEN = re.compile(r"^[a-z0-9]{6}\.[a-z0-9]{16}$", re.MULTILINE)
 TOKEN_CHARACTERS = string.ascii_lowercase + string.digits
@@ -67,10 +63,9 @@ def init():
         if _ready_to_begin("initialised", lock):
             return "is initialised already"
         token = _new_token()
-        with _unfinished("init"), _secret_directory() as directory:
-            documents = __salt__["kubeadm_config.init_documents"](_settings(), token, _patches(directory))
-            args = ["init", f"--config={_write(directory, documents)}", "--skip-token-print"]
-            _kubeadm(args, INIT_TIMEOUT_S, lock)
+        with _unfinished("init"):
+            documents = __salt__["kubeadm_config.init_documents"](_settings(), token)
+            _kubeadm(["init", "--skip-token-print"], documents, _kubelet_patch(), lock=lock)
             _delete_secrets([f"bootstrap-token-{token.partition('.')[0]}"])
     return "initialised"
 
@@ -94,9 +89,9 @@ def join(material):
     with _lock() as lock:
         if _ready_to_begin("joined", lock, opened["ca_hashes"][0]):
             return "has joined already"
-        with _unfinished("join"), _secret_directory() as directory:
-            document = __salt__["kubeadm_config.join_document"](_settings(), opened, _patches(directory))
-            _kubeadm(["join", f"--config={_write(directory, [document])}"], JOIN_TIMEOUT_S, lock)
+        with _unfinished("join"):
+            document = __salt__["kubeadm_config.join_document"](_settings(), opened)
+            _kubeadm(["join"], [document], _kubelet_patch(), lock=lock)
     return "joined"
 
 
@@ -343,9 +338,7 @@ def _reset(lock, whole):
     __salt__["kubeadm_reset.delete_node"]()
     cri_socket = _settings()["join"]["nodeRegistration"]["criSocket"]
     pki = __salt__["sandbox.path"]("etc", "kubernetes", "pki")
-    with _secret_directory() as directory:
-        document = __salt__["kubeadm_config.reset_document"](cri_socket, pki)
-        _kubeadm(["reset", f"--config={_write(directory, [document])}"], INIT_TIMEOUT_S, lock)
+    _kubeadm(["reset"], [__salt__["kubeadm_config.reset_document"](cri_socket, pki)], lock=lock)
     wiped = __salt__["kubeadm_reset.wipe"](whole)
     Path(__salt__["kubeadm_facts.marker_path"]()).unlink(missing_ok=True)
     return wiped
@@ -354,7 +347,7 @@ def _reset(lock, whole):
 def _create_token():
     """Have kubeadm make the wave's token; it comes back on standard output, so it is in no argument."""
     args = ["token", "create", f"--ttl={_settings()['token_ttl_minutes']}m", f"--description={WAVE_DESCRIPTION}"]
-    found = TOKEN.search(_kubeadm([*args, _kubeconfig()], 60))
+    found = TOKEN.search(_kubeadm([*args, _kubeconfig()]))
     if not found:
         raise CommandExecutionError(f"{__opts__['id']}: kubeadm token create ended well but printed no token")
     return found.group(0)
@@ -363,10 +356,8 @@ def _create_token():
 def _upload_certificates():
     """Put the cluster's certificates into the secret kubeadm-certs, encrypted under a fresh key, and return the key."""
     key = secrets.token_hex(32)
-    with _secret_directory() as directory:
-        config = _write(directory, __salt__["kubeadm_config.upload_documents"](_settings(), key))
-        args = ["init", "phase", "upload-certs", "--upload-certs", "--skip-certificate-key-print"]
-        _kubeadm([*args, f"--config={config}", _kubeconfig()], 120)
+    args = ["init", "phase", "upload-certs", "--upload-certs", "--skip-certificate-key-print", _kubeconfig()]
+    _kubeadm(args, __salt__["kubeadm_config.upload_documents"](_settings(), key))
     return key
 
 
@@ -397,43 +388,12 @@ def _kubeconfig():
     return f"--kubeconfig={__salt__['sandbox.path']('etc', 'kubernetes', 'admin.conf')}"
 
 
-def _kubeadm(args, timeout_s, lock=None):
-    """Run kubeadm and return its standard output; a failure carries the telling lines and no secrets."""
-    answer = __salt__["sandbox.run"]("kubeadm", args, timeout_s=timeout_s, inherit_fds=() if lock is None else (lock,))
-    if answer["retcode"]:
-        reason = __salt__["kubeadm_output.failure"](answer["stdout"], answer["stderr"])
-        raise CommandExecutionError(f"{__opts__['id']}: kubeadm {args[0]}: {reason}")
-    return answer["stdout"]
+def _kubelet_patch():
+    return __salt__["kubeadm_config.kubelet_patch"](_settings(), __salt__["node_facts.resolv_conf"]())
 
 
-@contextlib.contextmanager
-def _secret_directory():
-    """A directory that only root enters, on the memory file system, gone at the end whatever happens."""
-    Path(RUN_DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory = tempfile.mkdtemp(prefix="kubeadm-", dir=RUN_DIRECTORY)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory)
-
-
-def _write(directory, documents):
-    """Write kubeadm's documents, 0600 from their first byte, and return the path."""
-    path = Path(directory, "config.yaml")
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(__salt__["kubeadm_config.text"](documents), encoding="utf-8")
-    return str(path)
-
-
-def _patches(directory):
-    """Write this node's patch of the kubelet configuration; the directory for kubeadm, or None without a patch."""
-    patch = __salt__["kubeadm_config.kubelet_patch"](_settings(), __salt__["node_facts.resolv_conf"]())
-    if patch is None:
-        return None
-    patches = Path(directory, "patches")
-    patches.mkdir(mode=0o700)
-    (patches / "kubeletconfiguration0+merge.yaml").write_text(__salt__["kubeadm_config.text"]([patch]))
-    return str(patches)
+def _kubeadm(args, documents=(), patch=None, lock=None):
+    return __salt__["kubeadm_run.run"](args, documents, patch, KUBEADM_TIMEOUT_S, lock)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ KUBEADM_API = "kubeadm.k8s.io/v1beta4"
 INIT_LIFETIME = "10m0s"
 
 
-def init_documents(kubeadm, token, patches_directory):
+def init_documents(kubeadm, token):
     """
     Build what ``kubeadm init`` reads.
 
@@ -23,24 +23,21 @@ def init_documents(kubeadm, token, patches_directory):
         A bootstrap token for kubeadm's own phase. It would otherwise make one that lives for a day; this one is
         deleted as soon as init ends.
 
-    patches_directory
-        Where :func:`kubelet_patch` lies, or None.
-
     Returns ``[InitConfiguration, ClusterConfiguration, KubeletConfiguration]``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local kubeadm_config.init_documents '{"init": {}, "cluster": {}, "kubelet": {}}' "$TOKEN" None
+        salt-call --local kubeadm_config.init_documents '{"init": {}, "cluster": {}, "kubelet": {}}' "$TOKEN"
     """
     init = copy.deepcopy(kubeadm["init"])
     init["bootstrapTokens"] = [{"token": token, "ttl": INIT_LIFETIME, "description": "saltern: init"}]
-    _common(init, kubeadm, patches_directory)
+    _ignore_checks(init, kubeadm)
     return [init, kubeadm["cluster"], kubeadm["kubelet"]]
 
 
-def join_document(kubeadm, material, patches_directory):
+def join_document(kubeadm, material):
     """
     Build what ``kubeadm join`` reads.
 
@@ -50,16 +47,13 @@ def join_document(kubeadm, material, patches_directory):
     material
         ``{"endpoint": "address:port", "token", "ca_hashes": ["sha256:..."], "certificate_key": hex or None}``.
 
-    patches_directory
-        Where :func:`kubelet_patch` lies, or None.
-
     Returns a JoinConfiguration.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local kubeadm_config.join_document '{"join": {}}' '{"endpoint": "192.0.2.1:6443", ...}' None
+        salt-call --local kubeadm_config.join_document '{"join": {}}' '{"endpoint": "192.0.2.1:6443", ...}'
     """
     join = copy.deepcopy(kubeadm["join"])
     join["discovery"] = {
@@ -71,7 +65,7 @@ def join_document(kubeadm, material, patches_directory):
     }
     if "controlPlane" in join:
         join["controlPlane"]["certificateKey"] = material["certificate_key"]
-    _common(join, kubeadm, patches_directory)
+    _ignore_checks(join, kubeadm)
     return join
 
 
@@ -159,10 +153,7 @@ def text(documents):
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def _common(document, kubeadm, patches_directory):
-    registration = document.setdefault("nodeRegistration", {})
+def _ignore_checks(document, kubeadm):
     ignored = kubeadm.get("ignore_preflight_errors", [])
     if ignored:
-        registration["ignorePreflightErrors"] = ignored
-    if patches_directory:
-        document["patches"] = {"directory": patches_directory}
+        document.setdefault("nodeRegistration", {})["ignorePreflightErrors"] = ignored

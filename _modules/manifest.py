@@ -11,16 +11,10 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "manifest"
-
 APPLY_OPTIONS = ["--server-side", "--force-conflicts", "--field-manager=saltern"]
 UNKNOWN_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in version "(?P<version>[^"]+)"')
 # What a change of any kind always changes too.
 NOISE = re.compile(r"^[+-]\s*(generation|resourceVersion|uid|creationTimestamp):")
-
-
-def __virtual__():
-    return __virtualname__
 
 
 def differences(objects, webhook_deadline_s=60):

@@ -12,13 +12,7 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "sandbox"
-
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def __virtual__():
-    return __virtualname__
 
 
 def path(*parts):
@@ -106,4 +100,5 @@ def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=()):
 def _environment(kubeconfig):
     """The caller's environment, with the sandbox first on PATH; HOME because kubectl and helm keep caches there."""
     tools = f"{path('bin')}:{path('usr', 'local', 'bin')}:{SYSTEM_PATH}"
-    return os.environ | {"PATH": tools, "KUBECONFIG": kubeconfig, "LC_ALL": "C.UTF-8", "HOME": str(Path("~root").expanduser())}
+    home = str(Path("~root").expanduser())
+    return os.environ | {"PATH": tools, "KUBECONFIG": kubeconfig, "LC_ALL": "C.UTF-8", "HOME": home}

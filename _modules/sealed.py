@@ -21,8 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "sealed"
-
 FORMAT = "saltern-sealed-1"
 OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
 NONCE_BYTES = 12
@@ -46,10 +44,6 @@ class WrongReaderError(SealedError):
 
 class TamperedError(SealedError):
     """The message is for this key but was changed on its way."""
-
-
-def __virtual__():
-    return __virtualname__
 
 
 def seal(public_key_pem, data):
@@ -142,7 +136,7 @@ def _own_private_key_pem():
     try:
         return key_file.read_text(encoding="ascii")
     except OSError as err:
-        raise BadKeyError(f"{key_file}: {err.strerror}; the minion's own key is needed to open what is sealed for it") from err
+        raise BadKeyError(f"{key_file}: {err.strerror}; it is needed to open what is sealed for this minion") from err
 
 
 def _envelope(ciphertext):

@@ -36,7 +36,7 @@ def loaded(name, deadline_s=300, grace_s=15):
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"{name}: {message}; would wait, then restart crio and kubelet"}
         if not __salt__["cni.wait"]("configured", deadline_s):
-            why = f"Cilium's agent wrote no CNI configuration within {deadline_s} s (kubectl -n kube-system get pods -o wide)"
+            why = f"no CNI configuration from Cilium within {deadline_s} s: kubectl -n kube-system get pods -o wide"
             return ret | {"result": False, "comment": f"{name}: {why}"}
         if __salt__["cni.wait"]("ready", grace_s):
             return ret | {"comment": f"{name}: the runtime's network is ready"}

@@ -4,12 +4,6 @@ Helm releases as the definition says: chart version and values.
 
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "helm_release"
-
-
-def __virtual__():
-    return __virtualname__
-
 
 def deployed(name, namespace, chart, version, values, timeout_s=300):
     """
@@ -99,7 +93,7 @@ def absent(name, namespace, timeout_s=300):
 
 def differences(before, wanted):
     """
-    Say what differs: ``{"version": {"old", "new"}, "status": ..., "values.operator.replicas": ...}``, each value by its path.
+    Say what differs: ``{"version": {"old", "new"}, "values.operator.replicas": {...}}``, each value by its path.
 
     before
         What ``helm_release.get`` found, or None.

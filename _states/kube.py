@@ -24,11 +24,39 @@ def rolled_out(name, kind, namespace, deadline_s=300):
             - kind: daemonset
             - namespace: kube-system
     """
+
     def ready():
         return __salt__["kube.rolled_out"](__salt__["kube.get"](kind, name, namespace))
 
     def wait():
         return __salt__["kube.wait_rollout"](kind, name, namespace, deadline_s)
+
+    return _waited(name, ready, wait)
+
+
+def pods_ready(name, deadline_s=300):
+    """
+    Every pod of a namespace is ready.
+
+    name
+        The namespace.
+
+    deadline_s
+        Seconds until it gives up.
+
+    .. code-block:: yaml
+
+        kube-system:
+          kube.pods_ready: []
+    """
+
+    def ready():
+        pods = __salt__["kube.get"]("pods", None, name)
+        unready = [pod for pod in pods if __salt__["kube.pod_trouble"](pod)]
+        return bool(pods) and not unready, f"{len(pods) - len(unready)} of {len(pods)} pods ready"
+
+    def wait():
+        return __salt__["kube.wait_pods_ready"](name, deadline_s)
 
     return _waited(name, ready, wait)
 
@@ -49,6 +77,7 @@ def endpoint_ready(name, namespace, deadline_s=120):
           kube.endpoint_ready:
             - namespace: metallb-system
     """
+
     def ready():
         slices = __salt__["kube.get"]("endpointslice", None, namespace, f"kubernetes.io/service-name={name}")
         endpoints = [endpoint for item in slices for endpoint in item.get("endpoints") or []]
@@ -77,6 +106,7 @@ def load_balancer_ready(name, namespace, deadline_s=120):
           kube.load_balancer_ready:
             - namespace: verification
     """
+
     def ready():
         address = __salt__["kube.load_balancer_address"](__salt__["kube.get"]("service", name, namespace))
         return address is not None, f"address {address}"

@@ -4,12 +4,6 @@ Kubernetes objects as the definition says.
 
 from salt.exceptions import CommandExecutionError
 
-__virtualname__ = "manifest"
-
-
-def __virtual__():
-    return __virtualname__
-
 
 def applied(name, objects, webhook_deadline_s=60):
     """

@@ -4,9 +4,11 @@ Cilium's agent runs on every node:
     - name: cilium
     - kind: daemonset
     - namespace: {{ cilium.namespace | json }}
+    - deadline_s: 600
 
 Cilium's operator runs:
   kube.rolled_out:
     - name: cilium-operator
     - kind: deployment
     - namespace: {{ cilium.namespace | json }}
+    - deadline_s: 600

@@ -4,12 +4,14 @@ MetalLB's controller runs:
     - name: {{ metallb.release }}-controller
     - kind: deployment
     - namespace: {{ metallb.namespace | json }}
+    - deadline_s: 600
 
 MetalLB's speaker runs on every node:
   kube.rolled_out:
     - name: {{ metallb.release }}-speaker
     - kind: daemonset
     - namespace: {{ metallb.namespace | json }}
+    - deadline_s: 600
 
 MetalLB's webhook answers:
   kube.endpoint_ready:
