@@ -27,5 +27,5 @@ master: {address: 192.168.100.1}
 # Addresses that services of type LoadBalancer get; no machine may use them.
 metallb: {pools: {default: [192.168.100.200-192.168.100.220]}}
 
-# Off: k9s and etcdctl are conveniences whose checksum versions.sls does not have yet.
-artefacts: {disabled: [k9s, etcdctl]}
+# Off: etcdctl is a convenience whose checksum versions.sls does not have.
+artefacts: {disabled: [etcdctl]}

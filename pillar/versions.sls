@@ -36,7 +36,9 @@ artefacts:
     version: 0.51.0
     url: "https://github.com/derailed/k9s/releases/download/v{version}/k9s_Linux_{arch}.tar.gz"
     format: tar.gz
-    sha256: {}
+    sha256:
+      amd64: c3752ad51a5a4015a113819c4eeb6e55a4d0e4b8e652494797532f6fc8161dd7
+      arm64: 3ee05c82e5f9198928a4e86133608ba6a2c10a2244d6a7789e820f78319d640c
   cilium-cli:
     version: 0.19.7
     url: "https://github.com/cilium/cilium-cli/releases/download/v{version}/cilium-linux-{arch}.tar.gz"
@@ -56,4 +58,4 @@ artefacts:
     version: 0.15.3
     url: "https://github.com/metallb/metallb/releases/download/metallb-chart-{version}/metallb-{version}.tgz"
     format: binary
-    sha256: {}
+    sha256: {}    # not known here: until it is, `salt-run cluster.validate` says how to get it

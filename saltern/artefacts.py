@@ -46,6 +46,11 @@ class Placed:
     path: str
     mode: str = "0755"
 
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.rpartition("/")[2]
+
 
 Layout = Callable[[Artefact, str], list[Placed]]
 
@@ -127,6 +132,11 @@ def enabled(cluster: Cluster) -> list[str]:
     return [name for name in KINDS if name not in cluster.artefacts.disabled and name in cluster.versions.artefacts]
 
 
+def member_names(name: str, artefact: Artefact) -> list[str]:
+    """The files that an artefact consists of, by their own names."""
+    return [file.name for file in KINDS[name].layout(artefact, "")]
+
+
 def build(cluster: Cluster, node: Node, arch: Architecture) -> list[dict[str, Any]]:
     """The part ``artefacts`` of a node's pillar."""
     return [entry(cluster, name, arch) for name in enabled(cluster) if node.role in KINDS[name].roles]
@@ -135,7 +145,7 @@ def build(cluster: Cluster, node: Node, arch: Architecture) -> list[dict[str, An
 def entry(cluster: Cluster, name: str, arch: Architecture) -> dict[str, Any]:
     """One artefact as the node's state takes it."""
     artefact, kind, sandbox = cluster.versions.artefacts[name], KINDS[name], cluster.paths.sandbox
-    placed = [file for file in kind.layout(artefact, arch) if file.path.rpartition("/")[2] not in artefact.omit]
+    placed = [file for file in kind.layout(artefact, arch) if file.name not in artefact.omit]
     return {
         "name": name,
         "version": artefact.version,

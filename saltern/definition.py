@@ -1,8 +1,8 @@
 """The one door to a cluster: read the definition, check it as a whole, hand out the model.
 
-    >>> cluster = load(["/srv/saltern/pillar", "/etc/saltern/pillar"])
-    >>> str(cluster.endpoint)
-    '192.168.100.150:6443'
+>>> cluster = load(["/srv/saltern/pillar", "/etc/saltern/pillar"])
+>>> str(cluster.endpoint)
+'192.168.100.150:6443'
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from saltern import schema, source
 from saltern.findings import DefinitionError, Finding, shown
 from saltern.model import Cluster
-from saltern.rules import Draft, Problem, problems
+from saltern.problems import Draft, Problem
+from saltern.rules import problems
 
 __all__ = ["DefinitionError", "Finding", "Report", "check", "load", "load_cached"]
 

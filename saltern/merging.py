@@ -15,6 +15,8 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     result = copy.deepcopy(base)
     for name, value in over.items():
         below = result.get(name)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        result[name] = merged(below, value) if both else copy.deepcopy(value)
+        if isinstance(below, dict) and isinstance(value, dict):
+            result[name] = merged(below, value)
+        else:
+            result[name] = copy.deepcopy(value)
     return result

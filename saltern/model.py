@@ -241,9 +241,7 @@ def machine_spec(
     )
 
 
-def _rowless(
-    cluster: Cluster, name: str, role: Role, address: IPv4Address | None, size: MachineSize | None
-) -> Node:
+def _rowless(cluster: Cluster, name: str, role: Role, address: IPv4Address | None, size: MachineSize | None) -> Node:
     """A row for a name that the table does not have."""
     example = next(iter(cluster.by_role(role)), None)
     chosen: MachineSize | Node | None = size or example

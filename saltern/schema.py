@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from saltern.model import Cluster
-from saltern.rules import STAND_IN, Key, Problem
+from saltern.problems import STAND_IN, Key, Problem
 
 # Stand-ins for required values that are missing or wrong: nothing is reported about them (addresses: RFC 5737).
 NETWORK = {"cidr": "192.0.2.0/24", "gateway": "192.0.2.1", "dns": ["192.0.2.1"]}
