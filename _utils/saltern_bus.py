@@ -11,10 +11,13 @@ from typing import Any
 
 import salt.client
 import salt.config
+import salt.key
 import salt.utils.event
+import salt.utils.user
 from salt.exceptions import AuthenticationError, AuthorizationError, SaltClientError, SaltReqTimeoutError
 
 from saltern.job import Event, Progressed, Published, Returned, TransportError
+from saltern.run import Keys
 
 
 def transport(conf_file: str) -> SaltTransport:
@@ -29,6 +32,14 @@ def transport(conf_file: str) -> SaltTransport:
     CLI Example: none, it is for Python: ``__utils__["saltern_bus.transport"](__opts__["conf_file"])``.
     """
     return SaltTransport(salt.config.master_config(conf_file))
+
+
+def user() -> str:
+    """Who runs this: the account behind sudo, if there is one.
+
+    CLI Example: none, it is for Python: ``__utils__["saltern_bus.user"]()``.
+    """
+    return salt.utils.user.get_specific_user().removeprefix("sudo_")
 
 
 class SaltTransport:
@@ -63,6 +74,14 @@ class SaltTransport:
         if not sent:
             raise TransportError(f"the master refused to publish {function}: see its log {self.opts['log_file']}")
         return Published(sent["jid"], frozenset(sent["minions"]))
+
+    def keys(self) -> Keys:
+        """The minion keys that this master holds."""
+        with salt.key.get_key(self.opts) as store:
+            listed = store.list_keys()
+            accepted = store.key_str("*").get("minions", {}) if listed["minions"] else {}
+        pending, rejected, denied = (frozenset(listed[f"minions_{kind}"]) for kind in ("pre", "rejected", "denied"))
+        return Keys(accepted, pending, rejected, denied)
 
     def ask_running(self, jid: str, targets: Sequence[str]) -> Published:
         """Ask the targets whether they still run the job."""

@@ -56,8 +56,6 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
 # Room for the slowest node that is not broken: image pulls over a shared disk on loaded cores. Seconds.
 PREPARE_S, INITIALISE_S, JOIN_S, CHART_S, READY_S, QUICK_S = 1200.0, 600.0, 600.0, 900.0, 900.0, 120.0
 
-COMMAND = "salt-run state.orchestrate orchestrate.cluster"
-
 
 @dataclass(frozen=True)
 class Table:
@@ -103,12 +101,14 @@ class Picture:
         table: who should be there.
         status: node -> what ``kubeadm.status`` reports there ({} or absent: nothing of a cluster yet).
         public_keys: minion ID -> public key (PEM) as the master has accepted it.
+        service: (namespace, name) of the web service that proves the cluster; None when it is switched off.
         left_over: an earlier run ended in the middle, so join material of its may still be valid.
     """
 
     table: Table
     status: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     public_keys: Mapping[str, str] = field(default_factory=dict)
+    service: tuple[str, str] | None = None
     left_over: bool = False
 
     @property
@@ -161,7 +161,7 @@ def _after(key: str, present: Collection[str]) -> tuple[str, ...]:
 
 def _steps(picture: Picture) -> list[Step]:
     table = picture.table
-    source = picture.source or table.control_plane[0]
+    source = picture.source or _where_to_begin(picture)
     return [
         *_preparation(picture, source),
         *_beginning(picture, source),
@@ -169,9 +169,15 @@ def _steps(picture: Picture) -> list[Step]:
         _sls("cilium", "Cilium", (source,), ["cilium"], CHART_S, concurrent=True),
         _sls("metallb", "MetalLB", (source,), ["metallb"], CHART_S, concurrent=True),
         _nodes_ready(table, source),
-        _sls("verification", "Test service", (source,), ["verification"], CHART_S, concurrent=True),
+        *_verification(picture, source),
         _sls("kubeconfigs", "Operator's kubeconfig", table.control_plane, ["kubeconfig"], QUICK_S),
     ]
+
+
+def _where_to_begin(picture: Picture) -> str:
+    """The control-plane node for init: one on which an init was begun, else the first of the table."""
+    begun = [n for n in picture.table.control_plane if picture.status.get(n, {}).get("unfinished") == "init"]
+    return [*begun, *picture.table.control_plane][0]
 
 
 def _preparation(picture: Picture, source: str) -> list[Step]:
@@ -225,7 +231,7 @@ def _trust_call(outcomes: Mapping[str, Outcome]) -> Call:
     authority = outcomes["authority read"].value()
     if not authority:
         raise StepError("the control-plane node returned no CA certificate")
-    return _apply(["haproxy"], pillar={"saltern_ca": authority})
+    return apply_call(["haproxy.trusted"], pillar={"saltern_ca": authority})
 
 
 def _joins(picture: Picture, source: str) -> list[Step]:
@@ -265,7 +271,7 @@ def _join_call(outcomes: Mapping[str, Outcome]) -> Call:
     sealed = outcomes["material"].value()
     if not isinstance(sealed, Mapping):
         raise StepError("the control-plane node returned no join material")
-    return _apply(["kubeadm.joined"], pillar={"saltern_join": dict(sealed)})
+    return apply_call(["kubeadm.joined"], pillar={"saltern_join": dict(sealed)})
 
 
 def _nodes_ready(table: Table, source: str) -> Step:
@@ -278,6 +284,22 @@ def _nodes_ready(table: Table, source: str) -> Step:
     )
 
 
+def _verification(picture: Picture, source: str) -> list[Step]:
+    sources = (source,) if picture.service else ()
+    namespace, name = picture.service or ("", "")
+    service = {"service": name, "namespace": namespace, "deadline_s": int(QUICK_S)}
+    return [
+        _sls("verification", "Test service", sources, ["verification"], CHART_S, concurrent=True),
+        Step(
+            "address",
+            "Test service's address",
+            sources,
+            Call("kube.wait_load_balancer", kwarg=service),
+            deadline_s=QUICK_S * 2,
+        ),
+    ]
+
+
 def _sls(
     key: str,
     title: str,
@@ -286,15 +308,15 @@ def _sls(
     deadline_s: float = PREPARE_S,
     concurrent: bool = False,
 ) -> Step:
-    return Step(key, title, targets, _apply(sls, concurrent=concurrent), deadline_s=deadline_s)
+    return Step(key, title, targets, apply_call(sls, concurrent=concurrent), deadline_s=deadline_s)
 
 
-def _apply(sls: Sequence[str], pillar: Mapping[str, Any] | None = None, concurrent: bool = False) -> Call:
+def apply_call(sls: Sequence[str], pillar: Mapping[str, Any] | None = None, concurrent: bool = False) -> Call:
     """A state run on a node.
 
-    ``concurrent`` is for what acts on the cluster's API and not on the node: it runs beside the node's other state runs.
-    The others queue behind one that an interrupted run left behind (a number: the call itself waits; True would put the
-    call into a file on the node, join material included).
+    ``concurrent`` is for what acts on the cluster's API and not on the node: it runs beside other state runs there.
+    The others queue behind one that an interrupted run left behind (a number: the call itself waits; True would put
+    the call into a file on the node, join material included).
     """
     kwarg: dict[str, Any] = {"mods": list(sls)} | ({"concurrent": True} if concurrent else {"queue": QUEUE_LENGTH})
     return Call("state.apply", kwarg=kwarg | ({"pillar": dict(pillar)} if pillar else {}))

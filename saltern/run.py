@@ -18,16 +18,15 @@ from saltern.job import Job, Patience, Problem, StepError, Transport, TransportE
 from saltern.model import Cluster
 from saltern.plan import PlanError, Table
 
-AGAIN = "salt-run state.orchestrate orchestrate.cluster"
 
+@dataclass(frozen=True)
+class Keys:
+    """The minion keys that a master holds: the accepted ones with the public key (PEM), the IDs of the others."""
 
-class Keys(Protocol):
-    """The minion keys that a master holds: minion IDs, for accepted ones with the public key (PEM)."""
-
-    accepted: Mapping[str, str]
-    pending: frozenset[str]
-    rejected: frozenset[str]
-    denied: frozenset[str]
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    pending: frozenset[str] = frozenset()
+    rejected: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
 
 
 class Master(Transport, Protocol):
@@ -76,6 +75,7 @@ class Run:
         pillar_dirs: directories of the definition.
         state_dir: where locks and records are kept.
         jid, user: of the orchestration, for the record.
+        orchestration: its name as an operator types it.
         titles: the stages in order, for "stage 3/11".
         patience: how long silent nodes are borne.
         test: only say what would be done.
@@ -88,6 +88,7 @@ class Run:
     state_dir: str
     jid: str = ""
     user: str = ""
+    orchestration: str = "orchestrate.cluster"
     titles: list[str] = field(default_factory=list)
     patience: Patience = field(default_factory=Patience)
     test: bool = False
@@ -106,6 +107,11 @@ class Run:
         self._master: Master | None = None
         self._cluster: Cluster | None = None
         self._prefix = ""
+
+    @property
+    def again(self) -> str:
+        """What to type to go on after a failure."""
+        return f"salt-run state.orchestrate {self.orchestration}"
 
     @property
     def cluster(self) -> Cluster:
@@ -137,7 +143,7 @@ class Run:
 
     def new_job(self, steps: list[Any]) -> Job:
         """A job of this run: its lines and its clock."""
-        job = Job(steps, self.master, self.clock, self.tell, self.patience, AGAIN)
+        job = Job(steps, self.master, self.clock, self.tell, self.patience, self.again)
         self._jobs.append(job)
         return job
 

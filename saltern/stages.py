@@ -7,27 +7,26 @@ with everything that is wrong. With ``run.test`` nothing is changed: the text sa
 from __future__ import annotations
 
 import http.client
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from saltern import machines as cloud
-from saltern import plan, record
-from saltern.job import Call, Judge, Outcome, Problem, Returned, Step, TransportError
-from saltern.run import AGAIN, Run, StageError, Ticker, Told
+from saltern import plan, record, verification
+from saltern.job import Call, Judge, Outcome, Problem, Returned, Step
+from saltern.run import Run, StageError, Ticker, Told
 
 PING_EVERY_S = 5.0
 FETCH_TIMEOUT_S = 2.0
 READ_S = 60.0
 
 
-def begin(run: Run, job: str) -> Told:
+def begin(run: Run) -> Told:
     """The definition is valid and nobody else is at work: take the lock, open the record."""
     cluster, table = run.cluster, run.table
     run.left_over = _ended_badly(record.last_run(run.directory))
-    lock = record.Lock(run.directory, {"user": run.user, "job": job, "jid": run.jid})
+    lock = record.Lock(run.directory, {"user": run.user, "job": run.orchestration, "jid": run.jid})
     lock.take()
     if run.test:
         lock.release()
@@ -35,13 +34,13 @@ def begin(run: Run, job: str) -> Told:
         run.lock = lock
         versions = {"kubernetes": cluster.versions.kubernetes, "crio": cluster.versions.crio}
         facts = {"cluster": cluster.name, "user": run.user, "endpoint": str(cluster.endpoint), "versions": versions}
-        run.record = record.Record.open(run.directory, job, run.jid, **facts)
+        run.record = record.Record.open(run.directory, run.orchestration, run.jid, **facts)
     text = f"{cluster.name}: {len(table.all)} nodes, Kubernetes {cluster.versions.kubernetes} at {cluster.endpoint}"
     return Told(text + _left_behind(lock))
 
 
 def _ended_badly(last: Mapping[str, Any] | None) -> bool:
-    return bool(last) and last["result"] != record.SUCCEEDED  # type: ignore[index]
+    return last is not None and last["result"] != record.SUCCEEDED
 
 
 def _left_behind(lock: record.Lock) -> str:
@@ -53,8 +52,14 @@ def _left_behind(lock: record.Lock) -> str:
     )
 
 
-def machines(run: Run, map_file: str, deadline_s: float) -> Told:
-    """Every machine of the table runs: salt-cloud makes those that are missing; it is not asked when all answer."""
+def machines(run: Run, command: Sequence[str], deadline_s: float) -> Told:
+    """Every machine of the table runs: salt-cloud makes those that are missing; not asked when all minions answer.
+
+    Args:
+        run: the run.
+        command: salt-cloud over the map of the table, as a list of arguments.
+        deadline_s: seconds for all machines together.
+    """
     accepted = set(run.master.keys().accepted)
     if accepted >= set(run.table.all):
         run.answering = answers(run, run.table.all, deadline_s=PING_EVERY_S)
@@ -62,10 +67,11 @@ def machines(run: Run, map_file: str, deadline_s: float) -> Told:
     if not absent:
         return Told(f"all {len(run.table.all)} machines run: their minions answer")
     if run.test:
-        would = f"salt-cloud would be run with {map_file} and create what Proxmox does not have"
+        would = f"{' '.join(command)} would create what Proxmox does not have"
         return Told(f"no answer from {', '.join(absent)}: {would}", result=None)
-    created = cloud.create(run, map_file, deadline_s)
-    return Told(f"created {', '.join(created) or 'nothing'}", changes={node: "created" for node in created})
+    created = cloud.create(run, command, deadline_s)
+    changes = dict.fromkeys(created, "created")
+    return Told(f"created {', '.join(created)}" if created else "all machines exist", changes)
 
 
 def minions_answer(run: Run, deadline_s: float) -> Told:
@@ -92,10 +98,11 @@ def _require_keys(run: Run) -> None:
         if node in keys.pending or node in keys.rejected:
             what = "waits for acceptance" if node in keys.pending else "was rejected"
             cause = f"a minion of this name is there, but its key {what}: salt-cloud did not make this machine"
-            remedy = f"if it is yours: compare 'salt-key -f {node}' with 'salt-call --local key.finger' on it, then salt-key -a {node}; else: salt-key -d {node}"
+            compare = f"compare 'salt-key -f {node}' with 'salt-call --local key.finger' on the machine"
+            remedy = f"if it is yours: {compare}, then salt-key -a {node}; else: salt-key -d {node}"
         else:
             cause = "the master has no key of this minion: salt-cloud did not make the machine, or its key was deleted"
-            remedy = f"salt-cloud -d {node} (destroys the machine), then {AGAIN}"
+            remedy = f"salt-cloud -d {node} (destroys the machine), then {run.again}"
         problems.append(Problem(node, "Key of the minion", cause, remedy))
     if problems:
         raise StageError(*problems)
@@ -104,9 +111,10 @@ def _require_keys(run: Run) -> None:
 def _silent(run: Run, node: str, deadline_s: float) -> Problem:
     if node in run.master.keys().denied:
         cause = "another machine uses this name with a key that the master does not know, and is denied"
-        return Problem(node, "Answer of the minion", cause, f"find and stop that machine, salt-key -d {node}, then {AGAIN}")
+        remedy = f"find and stop that machine, then: salt-key -d {node}; {run.again}"
+        return Problem(node, "Answer of the minion", cause, remedy)
     cause = f"no answer within {deadline_s:.0f} s: the machine is down, its network is cut, or its minion does not run"
-    remedy = f"salt-cloud -a show_instance {node}; on its console: systemctl status salt-minion; then {AGAIN}"
+    remedy = f"salt-cloud -a show_instance {node}; on its console: systemctl status salt-minion; then {run.again}"
     return Problem(node, "Answer of the minion", cause, remedy)
 
 
@@ -115,9 +123,13 @@ def answers(run: Run, nodes: Collection[str], deadline_s: float) -> set[str]:
 
     A call to a minion that is not connected yet is lost, so the ones that are missing are asked again every 5 s.
     """
-    missing, jids = set(nodes), set()
+    missing, jids = set(nodes), set[str]()
     deadline, asked = run.clock() + deadline_s, float("-inf")
-    ticker = Ticker(run, lambda: f"{len(nodes) - len(missing)}/{len(nodes)} answer; missing: {', '.join(sorted(missing))}")
+
+    def how_far() -> str:
+        return f"{len(nodes) - len(missing)}/{len(nodes)} minions answer; missing: {', '.join(sorted(missing))}"
+
+    ticker = Ticker(run, how_far)
     while missing and run.clock() < deadline:
         if run.clock() - asked >= PING_EVERY_S:
             asked = run.clock()
@@ -146,39 +158,51 @@ def _synced(value: Mapping[str, Any]) -> list[str]:
 
 def preflight(run: Run) -> Told:
     """Nothing stands in the way on any node; also learns how far each node is."""
-    nodes = [node for node in run.table.all if node in run.answering]
-    kubernetes = tuple(node for node in run.table.kubernetes if node in run.answering)
+    nodes = _equipped(run) if run.test else run.table.all
+    kubernetes = tuple(node for node in run.table.kubernetes if node in nodes)
     steps = [
-        Step("findings", "Preflight", tuple(nodes), Call("preflight.findings"), deadline_s=READ_S),
+        Step("findings", "Preflight", nodes, Call("preflight.findings"), deadline_s=READ_S),
         Step("status", "Cluster membership", kubernetes, Call("kubeadm.status"), deadline_s=READ_S),
     ]
-    outcomes = run_steps(run, [step for step in steps if step.targets])
-    run.status = {node: answer.value for node, answer in _answers(outcomes, "status")}
-    reports = {node: answer.value for node, answer in _answers(outcomes, "findings")}
-    problems = findings(reports, run.cluster.os.max_clock_skew_s)
+    outcomes = run_steps(run, steps)
+    run.status = {node: answer.value for node, answer in outcomes["status"].answers.items()}
+    problems = findings(outcomes["findings"], run.cluster.os.max_clock_skew_s)
+    problems += [_foreign(run, node, status["foreign"]) for node, status in run.status.items() if status.get("foreign")]
     if problems:
         raise StageError(*problems)
     members = [node for node in kubernetes if run.status[node].get("joined")]
-    return Told(f"nothing stands in the way on {len(nodes)} nodes; {len(members)} belong to the cluster already")
+    unasked = [node for node in run.table.all if node not in nodes]
+    rest = f"; not asked, because they have no modules yet: {', '.join(unasked)}" if unasked else ""
+    return Told(f"nothing stands in the way on {len(nodes)} nodes; {len(members)} belong to the cluster already{rest}")
 
 
-def _answers(outcomes: Mapping[str, Outcome], key: str) -> Iterable[tuple[str, Any]]:
-    return outcomes[key].answers.items() if key in outcomes else ()
+def _equipped(run: Run) -> tuple[str, ...]:
+    """Nodes that answer and have this product's modules: in test mode none are sent to a new node."""
+    nodes = tuple(node for node in run.table.all if node in run.answering)
+    ask = Step("modules", "Modules", nodes, Call("sys.list_functions", ("preflight.findings",)), deadline_s=READ_S)
+    return tuple(node for node, answer in run_steps(run, [ask])["modules"].answers.items() if answer.value)
 
 
-def findings(reports: Mapping[str, Mapping[str, Any]], max_clock_skew_s: float) -> list[Problem]:
+def _foreign(run: Run, node: str, reason: str) -> Problem:
+    remedy = f"if that cluster is gone, wipe its traces: salt {node} kubeadm.reset confirm={node}; then {run.again}"
+    return Problem(node, "Cluster membership", f"{reason}: it may be in use", remedy)
+
+
+def findings(outcome: Outcome, max_clock_skew_s: float) -> list[Problem]:
     """What the nodes' preflight reports amount to, all nodes at once.
 
     Args:
-        reports: node -> {"findings": [{what, where, why, remedy}], "clock_offset_s": node's clock minus the master's}.
+        outcome: of ``preflight.findings``: {"findings": [{what, where, why, remedy}], "epoch_s": the node's clock}.
         max_clock_skew_s: how far two nodes' clocks may be apart.
     """
     problems = [
         Problem(node, "Preflight", f"{found['what']} ({found['where']}): {found['why']}", found["remedy"])
-        for node, report in reports.items()
-        for found in report["findings"]
+        for node, answer in outcome.answers.items()
+        for found in answer.value["findings"]
     ]
-    return problems + _clock_problems({n: r["clock_offset_s"] for n, r in reports.items()}, max_clock_skew_s)
+    # A node's clock against the moment at which its answer came: only the differences between nodes mean something.
+    offsets = {n: a.value["epoch_s"] - outcome.started - a.seconds for n, a in outcome.answers.items()}
+    return problems + _clock_problems(offsets, max_clock_skew_s)
 
 
 def _clock_problems(offsets: Mapping[str, float], max_skew_s: float) -> list[Problem]:
@@ -219,7 +243,14 @@ def _because(step: Step) -> str:
 
 def picture(run: Run) -> plan.Picture:
     """What is known now, for a plan."""
-    return plan.Picture(run.table, run.status, run.master.keys().accepted, run.left_over)
+    keys = run.master.keys().accepted
+    return plan.Picture(run.table, run.status, keys, service=_service(run), left_over=run.left_over)
+
+
+def _service(run: Run) -> tuple[str, str] | None:
+    """(namespace, name) of the web service that proves the cluster; None when it is switched off."""
+    built = verification.build(run.cluster)
+    return (built["namespace"], built["service"]) if built["enabled"] else None
 
 
 def applied(
@@ -243,7 +274,7 @@ def applied(
 def called(
     run: Run, title: str, nodes: Sequence[str], call: Call, judge: Judge | None = None, deadline_s: float = plan.QUICK_S
 ) -> Told:
-    """A function is called on nodes, and each answer is as expected. Only read-only functions belong here in test mode."""
+    """A function is called on nodes and each answer is as expected; in test mode it is only named."""
     step = Step("called", title, tuple(nodes), call, judge=judge, deadline_s=deadline_s)
     if run.test:
         return Told(f"would call {call.function} on {', '.join(nodes)}", result=None)
@@ -291,7 +322,9 @@ def verified(run: Run, deadline_s: float, fetch: Callable[[str], str] | None = N
             continue
         return Told(f"{url} answers")
     cause = f"{url} did not answer within {deadline_s:.0f} s ({error})"
-    remedy = "kubectl -n metallb-system logs ds/metallb-speaker --tail 20; is the address free? ip neigh; then " + AGAIN
+    remedy = (
+        "kubectl -n metallb-system logs ds/metallb-speaker --tail 20; is the address free? ip neigh; then " + run.again
+    )
     raise StageError(Problem("", "Test service", cause, remedy))
 
 

@@ -1,0 +1,211 @@
+"""Stages of an orchestration, as states that run on the master inside ``salt-run state.orchestrate``.
+
+Each state is one stage: its ID is the title that the operator sees, its progress goes to standard error while it runs,
+its result holds what changed on which node, or what went wrong and what to type next. The work is in
+``saltern/stages.py``.
+
+.. code-block:: yaml
+
+    Nobody else is at work, and the definition is valid:
+      stage.begin:
+        - failhard: True
+
+    The load balancers run HAProxy:
+      stage.applied:
+        - roles: [load_balancer]
+        - sls: [os, haproxy]
+        - failhard: True
+
+``failhard`` stops the orchestration at the stage that fails. In test mode nothing is changed: each stage says what
+would be done on which nodes, and why.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+try:
+    from saltern import job, stages
+    from saltern.run import Run
+
+    MISSING = ""
+except ImportError as err:  # these files reach the nodes too, where the package saltern is not
+    MISSING = str(err)
+
+# Where the run of an orchestration is kept between its states.
+CONTEXT_KEY = "saltern.run"
+
+
+def __virtual__():
+    return (False, f"stages run on the master, where the package saltern is: {MISSING}") if MISSING else "stage"
+
+
+def begin(name):
+    """Check the definition, take the cluster's lock, open the record of the run.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, stages.begin)
+
+
+def machines(name, map=None, deadline_s=1800):
+    """Every machine of the table runs; salt-cloud makes those that are missing.
+
+    name
+        The stage's title.
+    map
+        The map file; default: ``cloud.maps.d/cluster.map`` beside the master's configuration, else of the checkout.
+    deadline_s
+        Seconds for all machines together.
+    """
+    return _stage(name, lambda run: stages.machines(run, _salt_cloud(map), deadline_s))
+
+
+def minions_answer(name, deadline_s=300):
+    """Every node's key is accepted, its minion answers, and it has the modules and the pillar of this checkout.
+
+    name
+        The stage's title.
+    deadline_s
+        Seconds for the minions of machines that have just started.
+    """
+    return _stage(name, lambda run: stages.minions_answer(run, deadline_s))
+
+
+def preflight(name):
+    """Nothing stands in the way on any node (all findings at once); learns which nodes belong to the cluster already.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, stages.preflight)
+
+
+def reached(name, stage):
+    """The steps of one stage of a bring-up have succeeded; ``saltern/plan.py`` says which they are.
+
+    name
+        The stage's title.
+    stage
+        prepared, initialised, joined, ready, announced or serving.
+    """
+    return _stage(name, lambda run: stages.reached(run, stage))
+
+
+def applied(name, sls, roles=None, nodes=None, pillar=None, one_at_a_time=False, deadline_s=1200):
+    """SLS have been applied to nodes, each of which answered.
+
+    name
+        The stage's title.
+    sls
+        List of SLS.
+    roles, nodes
+        Which nodes: all of these roles of the table, or these minion IDs.
+    pillar
+        Pillar for this call.
+    one_at_a_time
+        The next node only when the one before has succeeded.
+    deadline_s
+        Seconds that a node may take.
+    """
+    return _stage(
+        name,
+        lambda run: stages.applied(run, name, _targets(run, roles, nodes), sls, pillar, one_at_a_time, deadline_s),
+    )
+
+
+def called(name, function, roles=None, nodes=None, arg=(), kwarg=None, expect=None, deadline_s=120):
+    """A function was called on nodes, and each answer is as expected.
+
+    name
+        The stage's title.
+    function
+        Function of an execution module.
+    roles, nodes
+        Which nodes: all of these roles of the table, or these minion IDs.
+    arg, kwarg
+        Its arguments.
+    expect
+        The value that each node must return; without it any value of a call that succeeds.
+    deadline_s
+        Seconds that a node may take.
+    """
+    call = job.Call(function, tuple(arg), kwarg or {})
+    judge = None if expect is None else lambda node, value: _unlike(value, expect)
+    return _stage(name, lambda run: stages.called(run, name, _targets(run, roles, nodes), call, judge, deadline_s))
+
+
+def verified(name, deadline_s=120):
+    """The cluster's test service answers on its LoadBalancer address, asked from the master.
+
+    name
+        The stage's title.
+    deadline_s
+        Seconds until it must have answered.
+    """
+    return _stage(name, lambda run: stages.verified(run, deadline_s))
+
+
+def end(name):
+    """Close the record of the run and give back the lock.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, stages.end)
+
+
+def _stage(name, work):
+    run = _run()
+    told = run.do(name, lambda: work(run))
+    return {"name": name, "result": told.result, "changes": told.changes, "comment": told.comment}
+
+
+def _run():
+    """The run that the states of one orchestration share."""
+    run = __context__.get(CONTEXT_KEY)
+    if run is None:
+        run = __context__[CONTEXT_KEY] = _new_run()
+    return run
+
+
+def _new_run():
+    settings = __opts__.get("saltern", {})
+    master = __opts__["conf_file"]
+    chunks = [chunk for chunk in __lowstate__ if chunk["state"] == "stage"]
+    return Run(
+        connect=lambda: __utils__["saltern_bus.transport"](master),
+        pillar_dirs=settings.get("pillar_dirs", []),
+        state_dir=settings.get("state_dir", "/var/lib/saltern"),
+        jid=str(__low__.get("__orchestration_jid__", "")),
+        user=__utils__["saltern_bus.user"](),
+        # Stages may be included from files that jobs share: the last one is in the file that was called.
+        orchestration=chunks[-1]["__sls__"],
+        titles=[chunk["__id__"] for chunk in chunks],
+        patience=job.Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
+        test=bool(__opts__["test"]),
+    )
+
+
+def _targets(run, roles, nodes):
+    """Minion IDs of roles of the table, or those given."""
+    if nodes:
+        return tuple(nodes)
+    return tuple(node for role in roles or () for node in run.table.of_role(role))
+
+
+def _unlike(value, expected):
+    return None if value == expected else f"returned {value!r}, expected {expected!r}"
+
+
+def _salt_cloud(map_file):
+    """salt-cloud as an operator would type it: in parallel, over the map, without questions."""
+    directory = Path(__opts__["conf_file"]).parent
+    beside = directory / "cloud.maps.d" / "cluster.map"
+    checkout = Path(stages.__file__).parents[1] / "cloud.maps.d" / "cluster.map"
+    path = map_file or (beside if beside.exists() else checkout)
+    # Of the same installation as this salt-run, whose directory need not be in PATH.
+    own = Path(sys.argv[0]).with_name("salt-cloud")
+    program = str(own) if own.exists() else shutil.which("salt-cloud") or "salt-cloud"
+    return [program, f"--config-dir={directory}", "-P", "-m", str(path), "-y", "--out=json"]

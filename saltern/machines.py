@@ -1,0 +1,118 @@
+"""Have salt-cloud make the machines of the table that do not exist, and follow what it does.
+
+salt-cloud runs as its own command, the one that an operator would type: what works here works there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess  # - salt-cloud is run as a list of arguments, without a shell
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from saltern.job import Problem
+from saltern.run import Run, StageError, Ticker
+
+# A driver's line about one machine on standard error: "saw-k8s-w-01: cloning from 9000".
+SAID = re.compile(r"^(?P<name>[a-z0-9][-a-z0-9.]*): (?P<what>\S.*)$")
+TAIL_LINES = 8
+STOP_S = 10.0
+
+
+def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
+    """Run salt-cloud over the map of the table; returns the machines that it made.
+
+    Args:
+        run: for its progress lines and the event bus.
+        command: salt-cloud with its arguments (parallel, map, no questions, JSON output).
+        deadline_s: seconds for all machines together.
+
+    Raises:
+        StageError: what salt-cloud says went wrong, per machine.
+    """
+    phases: dict[str, str] = {}
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)  # noqa: S603
+        try:
+            _follow(run, process, err, phases, run.clock() + deadline_s)
+        finally:
+            _stop(process)
+        texts = [_text(file) for file in (out, err)]
+    if process.returncode and process.returncode < 0:
+        raise StageError(_problem(run.again, "", f"not done within {deadline_s:.0f} s: {_phases(phases)}"))
+    return judge(run.again, process.returncode, *texts)
+
+
+def judge(again: str, code: int | None, out: str, err: str) -> list[str]:
+    """The machines that salt-cloud made, from its exit code and output. Raises StageError.
+
+    ``again`` is what to type next. With ``-P`` salt-cloud exits with 0 although machines failed; their entries then
+    hold "Error".
+    """
+    entries = json_in(out)
+    problems = [_problem(again, name, str(entry["Error"])) for name, entry in entries.items() if _failed(entry)]
+    if not problems and code:
+        problems = [_problem(again, "", f"salt-cloud ended with exit code {code}: {_tail(err or out)}")]
+    if problems:
+        raise StageError(*problems)
+    return [name for name, entry in entries.items() if isinstance(entry, Mapping) and "Message" not in entry]
+
+
+def json_in(text: str) -> dict[str, Any]:
+    """The JSON object in salt-cloud's output, which may begin with sentences; {} when there is none."""
+    start = re.search(r"^\{", text, re.MULTILINE)
+    if not start:
+        return {}
+    data, _ = json.JSONDecoder().raw_decode(text[start.start() :])
+    return data if isinstance(data, dict) else {}
+
+
+def _failed(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "Error" in entry
+
+
+def _follow(run: Run, process: subprocess.Popen[bytes], err: IO[str], phases: dict[str, str], deadline: float) -> None:
+    """Collect what is said about each machine until salt-cloud ends or its time is over."""
+    ticker = Ticker(run, lambda: f"salt-cloud: {_phases(phases) or 'asking Proxmox'}")
+    position = 0
+    while process.poll() is None and run.clock() < deadline:
+        for tag, _ in run.master.raw_events(1.0):
+            match tag.split("/"):
+                case ["salt", "cloud", name, phase]:
+                    phases[name] = phase
+        err.seek(position)
+        for line in err:
+            if said := SAID.match(line):
+                phases[said["name"]] = said["what"]
+        position = err.tell()
+        ticker()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End salt-cloud when it still runs: by itself, so that it can remove what it has half made."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _text(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def _phases(phases: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {phase}" for name, phase in sorted(phases.items()))
+
+
+def _tail(text: str) -> str:
+    return " / ".join(line.strip() for line in text.splitlines()[-TAIL_LINES:] if line.strip())
+
+
+def _problem(again: str, name: str, cause: str) -> Problem:
+    return Problem(name, "Machine", cause, f"{again} (what was made stays; salt-cloud -Q lists it)")

@@ -1,0 +1,119 @@
+"""A real salt-master and three real minions on loopback, with the checkout's states and runners on the master.
+
+The minions are named as the rows of a small table: one load balancer, one control-plane node, one worker. Their SLS and
+modules are trivial: what is tested is the job, not the cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[3]
+NODES = ("job-ha", "job-m", "job-w")
+
+CLUSTER_SLS = """
+cluster:
+  name: jobs
+  network: {cidr: 192.168.100.0/24, gateway: 192.168.100.1, dns: [192.168.100.1]}
+nodes:
+  job-ha: {role: load_balancer, address: 192.168.100.150, cpus: 2, memory_gib: 4, disk_gib: 20}
+  job-m: {role: control_plane, address: 192.168.100.151, cpus: 2, memory_gib: 8, disk_gib: 20}
+  job-w: {role: worker, address: 192.168.100.154, cpus: 2, memory_gib: 8, disk_gib: 20}
+master: {address: 192.168.100.1}
+metallb: {pools: {default: [192.168.100.200-192.168.100.220]}}
+artefacts: {disabled: [k9s, cilium-cli, etcdctl]}
+"""
+# Sums of files that nothing here downloads: the shipped definition may leave them to the operator.
+VERSIONS_SLS = """
+artefacts:
+  cilium-chart: {sha256: {any: "%(sum)s"}}
+  metallb-chart: {sha256: {any: "%(sum)s"}}
+""" % {"sum": "0" * 64}
+
+TRIVIAL = {
+    "good.sls": "A thing is so:\n  test.succeed_without_changes\nAnother thing has changed:\n  test.succeed_with_changes\n",
+    "bad.sls": "A thing is so:\n  test.succeed_without_changes\nThis goes wrong:\n  test.fail_without_changes:\n"
+    "    - comment: the disk is full\nThis waits for it:\n  test.nop:\n    - require: [{test: This goes wrong}]\n",
+    "slow.sls": "A first thing:\n  test.succeed_without_changes\nA slow thing:\n  slow.waited:\n    - seconds: 7\n",
+    "broken.sls": "{{ not jinja\n",
+    # A state that lasts: what the operator sees meanwhile is the point.
+    "_states/slow.py": "import time\n\ndef waited(name, seconds):\n    time.sleep(seconds)\n"
+    "    return {'name': name, 'result': True, 'changes': {}, 'comment': 'waited'}\n",
+    "_modules/fact.py": "def colour():\n    return 'blue'\n\ndef refuse():\n    raise RuntimeError('no such fact')\n",
+}
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the checkout where Python looks for packages."""
+    return os.environ | {"PYTHONPATH": str(CHECKOUT)}
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config() -> dict[str, object]:
+    """The daemons and commands import the package saltern from the checkout."""
+    return {"environ": environment()}
+
+
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file root with the trivial SLS, and the product's pillar with a small table laid over it."""
+    root = tmp_path_factory.mktemp("roots")
+    for name, text in TRIVIAL.items():
+        path = root / "salt" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    shutil.copytree(CHECKOUT / "orchestrate", root / "salt" / "orchestrate")
+    (root / "pillar").mkdir()
+    shutil.copy(CHECKOUT / "pillar" / "versions.sls", root / "pillar")
+    (root / "pillar" / "cluster.sls").write_text(CLUSTER_SLS)
+    (root / "overlay").mkdir()
+    (root / "overlay" / "versions.sls").write_text(VERSIONS_SLS)
+    return root
+
+
+@pytest.fixture(scope="session")
+def master(salt_factories, roots: Path) -> Iterator[object]:
+    """The master, with the module directories of docs/architecture.md."""
+    settings = {
+        "module_dirs": [str(CHECKOUT)],
+        "file_roots": {"base": [str(roots / "salt")]},
+        "state_events": True,
+        "gather_job_timeout": 3,
+        "worker_threads": 3,
+        "saltern": {
+            "pillar_dirs": [str(roots / "pillar"), str(roots / "overlay")],
+            "state_dir": str(roots / "state"),
+            "silent_s": 2,
+        },
+    }
+    daemon = salt_factories.salt_master_daemon("jobs-master", defaults={"open_mode": False}, overrides=settings)
+    with daemon.started():
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def minions(master) -> Iterator[dict[str, object]]:
+    """One minion per row of the table, keys accepted."""
+    daemons = {name: master.salt_minion_daemon(name, overrides={"state_events": True}) for name in NODES}
+    for daemon in daemons.values():
+        daemon.start()
+    yield daemons
+    for daemon in daemons.values():
+        daemon.terminate()
+
+
+@pytest.fixture
+def orchestrate(master, minions, roots: Path):
+    """Write an orchestration and run it: (SLS text, arguments) -> the command's result (returncode, stdout, stderr)."""
+    run = master.salt_run_cli(timeout=60, environ=environment())
+
+    def orchestrated(text: str, *args: str):
+        (roots / "salt" / "orchestrate" / "story.sls").write_text(text)
+        return run.run("state.orchestrate", "orchestrate.story", *args)
+
+    return orchestrated
