@@ -1,0 +1,48 @@
+# Sets up and calls; everything that these targets do can be typed without them (README.md).
+SETUP := lab/setup.sh
+PYTHON_SOURCES := saltern lab tests _clouds _pillar _runners _modules _states
+
+.PHONY: help up down lab-start lab-env test test-quick test-cluster lint bench build
+
+help:
+	@echo 'make up          the lab, the machines and the cluster: everything'
+	@echo 'make down        remove every trace of it'
+	@echo 'make lab-start   the lab without machines'
+	@echo 'make -s lab-env  eval "$$(make -s lab-env)" gives a shell in which salt, kubectl, helm and curl work'
+	@echo 'make test        all tests, the real cluster last'
+	@echo 'make lint        ruff, mypy, shellcheck, salt-lint'
+	@echo 'make bench       the bring-up by hand and by the product, side by side'
+	@echo 'make build       fill the cache: artefacts, images, packages, template'
+
+up:
+	@$(SETUP) up
+
+down:
+	@$(SETUP) down
+
+lab-start:
+	@$(SETUP) start
+
+lab-env:
+	@$(SETUP) env
+
+build:
+	@$(SETUP) build
+
+test: test-quick test-cluster
+
+test-quick: build
+	@$(SETUP) exec pytest tests/unit tests/render tests/functional tests/integration
+
+test-cluster:
+	@$(SETUP) exec pytest tests/cluster
+
+lint:
+	@$(SETUP) exec ruff check .
+	@$(SETUP) exec ruff format --check lab
+	@$(SETUP) exec mypy
+	@git ls-files '*.sh' .ci/run | xargs shellcheck -x
+	@git ls-files '*.sls' | xargs $(SETUP) exec salt-lint
+
+bench:
+	@$(SETUP) exec python -m tests.bench
