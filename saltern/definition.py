@@ -88,7 +88,12 @@ def check(pillar_dirs: Iterable[str | Path]) -> Report:
         *(located(problem, document) for problem in found if not problem.warning and problem.key not in absent),
     ]
     warnings = [*document.warnings, *(located(problem, document) for problem in found if problem.warning)]
-    return Report(None if errors else cluster, tuple(errors), tuple(warnings))
+    return Report(None if errors else cluster, in_file_order(errors), in_file_order(warnings))
+
+
+def in_file_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings as someone meets them who reads the files from top to bottom; those of no file come first."""
+    return tuple(sorted(findings, key=lambda finding: (str(finding.file or ""), finding.line or 0)))
 
 
 def validate(data: dict[str, Any]) -> tuple[Cluster | None, list[Problem]]:

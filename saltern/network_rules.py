@@ -137,10 +137,11 @@ def range_problems(draft: Draft, key: Key, wanted: AddressRange) -> Iterator[Pro
     if not wanted.inside(network):
         rule = f"does not lie within the host addresses of the network {network}"
         yield Problem(key, rule, f"write FIRST-LAST within {network}", wanted, (NETWORK,))
-    for owner, owner_key, span in occupied(draft.cluster):
-        if wanted.overlaps(span):
-            rule = f"touches the address of {owner} ({'.'.join(owner_key)} = {span.first})"
-            yield Problem(key, rule, "move the range, or that address", wanted, (owner_key,))
+    touched = [(owner, owner_key, span) for owner, owner_key, span in occupied(draft.cluster) if wanted.overlaps(span)]
+    if touched:
+        owners = ", ".join(f"{owner} ({span.first})" for owner, _, span in touched)
+        reads = tuple(owner_key for _, owner_key, _ in touched)
+        yield Problem(key, f"touches the address of {owners}", "write a range that nothing uses", wanted, reads)
 
 
 def worker_range_free(draft: Draft) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import permutations
 
+from saltern import crio
 from saltern.problems import Draft, Key, Problem, Rule
 
 DOCKER_HUB = "docker.io"  # what an image name without a registry means
@@ -57,8 +58,21 @@ def images_allowed(draft: Draft) -> Iterator[Problem]:
             yield Problem(key, rule, remedy, image, (("registries", "allowed"),))
 
 
+def crio_keys(draft: Draft) -> Iterator[Problem]:
+    """Further CRI-O keys are CRI-O's, and none moves it out of the sandbox."""
+    derived = crio.sandbox_keys(draft.cluster.paths.sandbox)
+    for name, value in draft.cluster.crio.items():
+        key: Key = ("crio", name)
+        if name in derived and name != "crio.runtime.default_runtime":
+            yield Problem(key, "follows from paths.sandbox", "delete it, or change paths.sandbox", value)
+        elif not name.startswith("crio."):
+            rule = "not a key of CRI-O's configuration, dotted from its root"
+            yield Problem(key, rule, f"write crio.runtime.{name}, or where else CRI-O has it", value)
+
+
 RULES: tuple[Rule, ...] = (
     paths_apart,
     api_port_free,
     images_allowed,
+    crio_keys,
 )

@@ -26,10 +26,11 @@ def parsed(parse: Callable[[str], Any], rule: str) -> PlainValidator:
     def validate(value: object) -> Any:
         try:
             if not isinstance(value, str):
-                raise ValueError(f"found {type(value).__name__}, text is needed: put it in quotes")
+                raise ValueError("YAML reads this as something else than text: put it in quotes")
             return parse(value)
         except ValueError as err:
-            raise PydanticCustomError("saltern", "{rule} ({cause})", {"rule": rule, "cause": str(err)}) from None
+            cause = f" ({err})" if str(err) else ""
+            raise PydanticCustomError("saltern", "{rule}{cause}", {"rule": rule, "cause": cause}) from None
 
     return PlainValidator(validate)
 
@@ -39,10 +40,18 @@ def matching(pattern: str, rule: str) -> PlainValidator:
 
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise ValueError(f"it does not match {pattern}")
+            raise ValueError
         return text
 
     return parsed(parse, rule)
+
+
+def parse_cidr(text: str) -> IPv4Network:
+    """A network from its CIDR form; an address within it is not one, but shows what was meant."""
+    network = IPv4Network(text, strict=False)
+    if "/" not in text or str(network) != text:
+        raise ValueError(f"the network of this address is {network}")
+    return network
 
 
 def parse_range(text: str) -> AddressRange:
@@ -52,7 +61,7 @@ def parse_range(text: str) -> AddressRange:
 
 AS_TEXT = PlainSerializer(str, return_type=str)
 Address = Annotated[IPv4Address, parsed(IPv4Address, "not an IPv4 address"), AS_TEXT]
-Cidr = Annotated[IPv4Network, parsed(IPv4Network, "not an IPv4 network in CIDR form"), AS_TEXT]
+Cidr = Annotated[IPv4Network, parsed(parse_cidr, "not an IPv4 network in CIDR form"), AS_TEXT]
 Range = Annotated[AddressRange, parsed(parse_range, "not a range of IPv4 addresses"), AS_TEXT]
 DnsLabel = Annotated[
     str,
@@ -65,6 +74,8 @@ Version = Annotated[str, matching(r"\d+\.\d+\.\d+", "not a full version of three
 Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "not a SHA-256 sum: 64 lower-case hexadecimal digits")]
 AbsolutePath = Annotated[str, matching(r"(/[\w.@+-]+)+", "not an absolute path below /, without a slash at its end")]
 Url = Annotated[str, matching(r"https?://[^\s/]+(/\S*)?", "not a URL")]
+AccountName = Annotated[str, matching(r"[a-z_][a-z0-9_-]{0,31}", "not a name that an account can have")]
+Bind = Annotated[str, matching(r"[^\s:]+:\d{1,5}", "not ADDRESS:PORT")]
 Tag = Annotated[str, matching(r"[a-z0-9_][a-z0-9_+.-]*", "not a tag that Proxmox accepts")]
 
 
@@ -139,8 +150,8 @@ class Master(Model):
 class Operator(Model):
     """The operator's account on each node (key ``operator``)."""
 
-    user: str = Field(default="k8s", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="a user's name, like k8s")
-    group: str = Field(default="k8s", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="a group's name, like k8s")
+    user: AccountName = Field(default="k8s", description="a user's name, like k8s")
+    group: AccountName = Field(default="k8s", description="a group's name, like k8s")
     ssh_keys: list[str] = Field(default=[], description="a list of public keys, like ['ssh-ed25519 AAAA... me']")
 
     @property
@@ -217,7 +228,7 @@ class MetalLB(Model):
     """MetalLB's chart and address pools (key ``metallb``)."""
 
     values: dict[str, Any] = Field(default={}, description="a mapping of chart values")
-    pools: dict[str, list[Range]] = Field(
+    pools: dict[DnsLabel, list[Range]] = Field(
         min_length=1, description="pools of ranges, like {default: [192.168.100.200-192.168.100.220]}"
     )
 
@@ -225,7 +236,7 @@ class MetalLB(Model):
 class HAProxyStats(Model):
     """HAProxy's statistics page."""
 
-    bind: str = Field(pattern=r"^\S+:\d+$", description="ADDRESS:PORT, like 127.0.0.1:8404")
+    bind: Bind = Field(description="ADDRESS:PORT, like 127.0.0.1:8404")
 
 
 class HAProxyIngress(Model):

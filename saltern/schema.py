@@ -36,6 +36,7 @@ STAND_INS: dict[Key, Any] = {
     **{("versions", name): value for name, value in VERSIONS.items()},
 }
 # Below these keys an entry goes as a whole when a part of it is wrong: there is no stand-in for half a machine.
+UNQUOTED = ("int_type", "bool_type")  # pydantic's errors for text where YAML has a type of its own
 ENTRIES: tuple[Key, ...] = (("nodes",), ("versions", "artefacts"), ("metallb", "pools"), ("haproxy",))
 
 
@@ -67,12 +68,17 @@ def problem(error: ErrorDetails) -> Problem:
     key = key_of(error)
     if error["type"] == "extra_forbidden":
         return unknown_key(key)
+    if error["loc"][-1] == "[key]":
+        remedy = "write another name, like saw-k8s-w-05 for a machine"
+        return Problem(key, f"the name is {error['msg']}", remedy, value="")
     field = field_at(key)
     wanted = (field.description if field else None) or "its value as docs/production.md shows it"
     if error["type"] == "missing":
         return Problem(key, "the key is missing", f"add {key[-1]}: {wanted}", value="")
     rule = error["msg"].replace("Input should", "the value should")
-    return Problem(key, rule, f"write {wanted}", value=error["input"])
+    found, quoted = error["input"], error["type"] in UNQUOTED and isinstance(error["input"], str)
+    remedy = f"write {wanted}" + (", without quotes" if quoted else "")
+    return Problem(key, rule, remedy, value=f'"{found}"' if quoted else found)
 
 
 def unknown_key(key: Key) -> Problem:
