@@ -53,6 +53,9 @@ def facts(units):
 
         salt '*' unit.facts '[crio.service, kubelet.service]'
     """
+    if not units:
+        # Without a name systemctl tells of systemd itself.
+        return {}
     done = _systemctl(["show", "--property", ",".join(PROPERTIES), *units])
     blocks = parse_show(done)
     if len(blocks) != len(units):
