@@ -60,5 +60,8 @@ def write(directory: Path, file_name: str, data: dict[str, Any]) -> bool:
 
 def _built_images() -> dict[str, Any]:
     """Cilium's chart names its images by upstream's digests; those that the lab builds have digests of their own."""
-    by_tag = {"image": {"useDigest": False}}
-    return {**by_tag, "operator": by_tag, "hubble": {"relay": by_tag}}
+    return {
+        "image": {"useDigest": False},
+        "operator": {"image": {"useDigest": False}},
+        "hubble": {"relay": {"image": {"useDigest": False}}},
+    }

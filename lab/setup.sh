@@ -122,7 +122,7 @@ main() {
     if [ "$1" = exec ]; then
         local program=$2
         shift 2
-        exec env PATH="$environment/bin:$PATH" "$environment/bin/$program" "$@"
+        exec env PATH="$environment/bin:$PATH" "$program" "$@"
     fi
     exec "$environment/bin/python" -m lab "$@"
 }
