@@ -38,6 +38,11 @@ import salt.utils.cloud
 import salt.utils.event
 from salt.exceptions import SaltClientError, SaltCloudNotFound, SaltCloudSystemExit
 
+# The package saltern lies beside this folder (module_dirs names the checkout), whether or not it is installed.
+CHECKOUT = str(Path(__file__).resolve().parent.parent)
+if CHECKOUT not in sys.path:
+    sys.path.insert(0, CHECKOUT)
+
 try:
     from saltern import definition
     from saltern.findings import DefinitionError
@@ -61,6 +66,8 @@ __virtualname__ = "proxmox"
 # of CPU for each machine. `keysize` in the profile or provider changes it.
 _KEY_BITS = 2048
 _MASTER_ANSWERS_S = 5
+# What `salt-cloud -S` shows when `query.selection` is not configured.
+_SELECTION = ("id", "node", "state", "private_ips")
 _STATE_DIR = "/var/lib/saltern"
 
 
@@ -69,9 +76,8 @@ def __virtual__():
     if MISSING is None:
         return __virtualname__
     why = (
-        f"the Proxmox driver cannot be loaded by {sys.executable}: {MISSING}. "
-        "Install the checkout and its requirements into that Python (docs/production.md): "
-        f"{sys.executable} -m pip install /srv/saltern -r /srv/saltern/requirements/product.in"
+        f"The Proxmox driver cannot be loaded by {sys.executable}: {MISSING}. Install what it needs into that Python: "
+        f"{sys.executable} -m pip install -r {CHECKOUT}/requirements/product.txt"
     )
     if any(__virtualname__ in drivers for drivers in __opts__.get("providers", {}).values()):
         log.error(why)
@@ -81,8 +87,14 @@ def __virtual__():
 def get_configured_provider():
     """The active provider's keys, or False (and a message that names the key) when they cannot be used.
 
-    No call to Proxmox is made.
+    No call to Proxmox is made. salt-cloud calls this at its start, which is why ``--list-sizes`` is answered here: its
+    loader drops an ``avail_sizes`` of any driver called proxmox (LIBCLOUD_FUNCS_NOT_SUPPORTED in salt/loader).
     """
+    if __opts__.get("list_sizes") in (_alias(), __virtualname__, "all"):
+        log.warning(
+            "Proxmox has no sizes to choose from: CPUs, memory and disk of a machine are in its row of "
+            "pillar/cluster.sls (for a worker that has no row: in its profile in cloud.profiles.d)"
+        )
     found = salt.config.is_provider_configured(__opts__, __active_provider_name__ or __virtualname__, ("url",))
     if not found:
         return False
@@ -131,7 +143,7 @@ def list_nodes_full(call=None):
 
 
 def list_nodes_select(call=None):
-    """All machines, with the fields of ``query.selection`` (``-S``).
+    """All machines, with the fields of ``query.selection`` in salt-cloud's configuration (``-S``).
 
     CLI Example:
 
@@ -140,7 +152,8 @@ def list_nodes_select(call=None):
         salt-cloud -S
     """
     _refuse_action(call, "list_nodes_select")
-    return salt.utils.cloud.list_nodes_select(list_nodes_full("function"), __opts__["query.selection"], call)
+    selection = __opts__.get("query.selection") or _SELECTION
+    return salt.utils.cloud.list_nodes_select(list_nodes_full("function"), selection, call)
 
 
 def list_nodes_min(call=None):
@@ -219,23 +232,6 @@ def avail_images(call=None):
             for row in inventory.images(api)
         }
         return templates | discs
-
-
-def avail_sizes(call=None):
-    """Proxmox knows no sizes (``--list-sizes``): says so, and returns nothing.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-cloud --list-sizes my-proxmox-config
-    """
-    _refuse_action(call, "avail_sizes")
-    log.warning(
-        "Proxmox has no sizes to choose from: CPUs, memory and disk of a machine are in its row of pillar/cluster.sls "
-        "(for a worker that has no row: in its profile in cloud.profiles.d)"
-    )
-    return {}
 
 
 def differences(call=None):

@@ -1,0 +1,229 @@
+"""The real salt-cloud with the product's driver, profiles and map: what an operator types, and what comes of it.
+
+One story in the order of an operator's day: the tests of this file share one Proxmox and one master.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proxmoxer import ProxmoxAPI
+
+from tests.integration.cloud.conftest import CHECKOUT, NAMES, Proxmox, Result
+
+MAP = str(CHECKOUT / "cloud.maps.d" / "cluster.map")
+PROVIDER = "my-proxmox-config"
+SaltCloud = Callable[..., Result]
+
+
+@pytest.fixture
+def root_api(proxmox: Proxmox) -> ProxmoxAPI:
+    """Proxmox as its administrator sees it, apart from the driver."""
+    password = (proxmox.state / "credentials" / "root@pam.password").read_text().strip()
+    return ProxmoxAPI(
+        "127.0.0.1", port=proxmox.port, user="root@pam", password=password, verify_ssl=str(proxmox.ca_file)
+    )
+
+
+@pytest.fixture
+def machines(root_api: ProxmoxAPI) -> Callable[[], dict[str, Any]]:
+    """The machines on Proxmox: {name: row}."""
+    return lambda: {row["name"]: row for row in root_api.nodes("pve").qemu.get() if "template" not in row}
+
+
+def test_list_locations(salt_cloud: SaltCloud) -> None:
+    done = salt_cloud("--list-locations", PROVIDER)
+    assert done.returncode == 0
+    assert done.data[PROVIDER]["proxmox"]["pve"]["status"] == "online"
+
+
+def test_list_images(salt_cloud: SaltCloud) -> None:
+    done = salt_cloud("--list-images", PROVIDER)
+    assert done.data[PROVIDER]["proxmox"]["debian-12-saltern"]["type"] == "template"
+
+
+def test_list_sizes_says_that_there_are_none(salt_cloud: SaltCloud) -> None:
+    done = salt_cloud("--list-sizes", PROVIDER)
+    assert done.returncode == 0
+    assert done.data == {}
+    assert "Proxmox has no sizes" in done.stderr
+
+
+def test_a_token_does_as_well(salt_cloud: SaltCloud, proxmox: Proxmox) -> None:
+    name, value = proxmox.token
+    token = {"user": None, "password": None, "token_name": name, "token_value": value}
+    assert "pve" in salt_cloud("--list-locations", PROVIDER, provider_changes=token).data[PROVIDER]["proxmox"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({"password": "wrong"}, ["POST access/ticket: 401 authentication failure", "password of saltern@pve is wrong"]),
+        ({"verify_ssl": True}, ["the certificate of 127.0.0.1", "/etc/pve/pve-root-ca.pem"]),
+        ({"port": 1}, ["127.0.0.1:1 cannot be reached", "Connection refused", "url and port"]),
+        ({"password": None}, ["Provider my-proxmox-config", "key password", "it is missing"]),
+        ({"verify_ssl": "/no/such.pem"}, ["key verify_ssl", "there is no file /no/such.pem"]),
+    ],
+)
+def test_a_provider_that_does_not_work_says_why(
+    salt_cloud: SaltCloud, changes: dict[str, Any], messages: list[str]
+) -> None:
+    done = salt_cloud("--list-locations", PROVIDER, provider_changes=changes)
+    for message in messages:
+        assert message in done.stderr
+
+
+def test_the_map_makes_the_table(
+    salt_cloud: SaltCloud,
+    proxmox: Proxmox,
+    cloud_master: Any,
+    cloud_root: Path,
+    machines: Callable[[], dict[str, Any]],
+    accepted_keys: Callable[[], list[str]],
+) -> None:
+    done = salt_cloud("-P", "-m", MAP, "-y", "-l", "all")
+
+    assert done.returncode == 0
+    made = machines()
+    assert sorted(made) == sorted(NAMES), done.stdout + done.stderr
+    assert {row["status"] for row in made.values()} == {"running"}
+    assert accepted_keys() == sorted(NAMES)
+    answers = cloud_master.salt_cli(timeout=60).run("test.ping", minion_tgt="cloud-*").data
+    assert answers == dict.fromkeys(NAMES, True)
+    assert proxmox.images() == []
+    for name in NAMES:
+        assert f"{name}: cloning debian-12-saltern (linked)" in done.stderr
+    _assert_nothing_secret(done, proxmox, cloud_root, Path(cloud_master.config["log_file"]).parent)
+
+
+def _assert_nothing_secret(done: Result, proxmox: Proxmox, *directories: Path) -> None:
+    """Neither the output at the finest log level nor any log has the password or a private key."""
+    texts = [done.stdout, done.stderr]
+    for directory in directories:
+        texts += [path.read_text(errors="replace") for path in directory.rglob("*log*") if path.is_file()]
+        texts += [path.read_text() for path in (directory / "state").rglob("*.json")]
+    keys = [path.read_text() for path in proxmox.machines.rglob("minion.pem")]
+    assert len(keys) == len(NAMES)
+    for secret in [proxmox.password, *(key.splitlines()[3] for key in keys)]:
+        assert not [text for text in texts if secret in text]
+    for path in proxmox.machines.rglob("minion.pem"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400
+
+
+def test_the_map_again_changes_nothing(salt_cloud: SaltCloud, root_api: ProxmoxAPI) -> None:
+    before = len(root_api.nodes("pve").tasks.get(source="all", limit=500))
+    done = salt_cloud("-P", "-m", MAP, "-y")
+    assert done.returncode == 0
+    assert done.data == {name: {"Message": "Already running."} for name in NAMES}
+    assert len(root_api.nodes("pve").tasks.get(source="all", limit=500)) == before
+    assert "differs" not in done.stderr
+
+
+def test_a_machine_that_differs_is_named(
+    salt_cloud: SaltCloud, root_api: ProxmoxAPI, machines: Callable[[], dict[str, Any]]
+) -> None:
+    config = root_api.nodes("pve").qemu(machines()["cloud-w"]["vmid"]).config
+    config.put(memory=4096)
+    try:
+        done = salt_cloud("-P", "-m", MAP, "-y")
+        assert "cloud-w exists and differs from pillar/cluster.sls: memory_mib is 4096, defined 16384" in done.stderr
+        named = salt_cloud("-f", "differences", PROVIDER).data[PROVIDER]["proxmox"]
+        assert named == {"cloud-w": {"memory_mib": {"actual": "4096", "defined": "16384"}}}
+        assert config.get()["memory"] == "4096"
+    finally:
+        config.put(memory=16384)
+
+
+def test_query(salt_cloud: SaltCloud) -> None:
+    found = salt_cloud("-Q").data[PROVIDER]["proxmox"]
+    assert sorted(found) == sorted(NAMES)
+    assert found["cloud-w"]["private_ips"] == ["192.168.100.154"]
+    assert found["cloud-w"]["state"] == "running"
+
+
+def test_full_query(salt_cloud: SaltCloud) -> None:
+    found = salt_cloud("-F").data[PROVIDER]["proxmox"]["cloud-m"]
+    assert found["config"]["ipconfig0"] == "ip=192.168.100.151/24,gw=192.168.100.1"
+
+
+def test_select_query(salt_cloud: SaltCloud) -> None:
+    found = salt_cloud("-S").data[PROVIDER]["proxmox"]["cloud-m"]
+    assert {"id", "state"} <= set(found)
+    assert "config" not in found
+
+
+def test_show_instance(salt_cloud: SaltCloud) -> None:
+    found = salt_cloud("-a", "show_instance", "cloud-w", "-y").data[PROVIDER]["proxmox"]["cloud-w"]
+    assert found["private_ips"] == ["192.168.100.154"]
+    assert found["config"]["cores"] == 2
+
+
+def test_stop_and_start(salt_cloud: SaltCloud, machines: Callable[[], dict[str, Any]]) -> None:
+    def act(action: str) -> dict[str, Any]:
+        result: dict[str, Any] = salt_cloud("-a", action, "cloud-w", "-y").data[PROVIDER]["proxmox"]["cloud-w"]
+        return result
+
+    assert act("stop") == {"state": "stopped", "changed": True}
+    assert act("stop") == {"state": "stopped", "changed": False}
+    assert machines()["cloud-w"]["status"] == "stopped"
+    assert act("start") == {"state": "running", "changed": True}
+    assert act("reboot") == {"state": "running", "changed": True}
+    assert machines()["cloud-w"]["status"] == "running"
+
+
+def test_a_further_worker_and_its_end(
+    salt_cloud: SaltCloud,
+    proxmox: Proxmox,
+    root_api: ProxmoxAPI,
+    machines: Callable[[], dict[str, Any]],
+    accepted_keys: Callable[[], list[str]],
+) -> None:
+    made = salt_cloud("-p", "worker", "cloud-w-05").data["cloud-w-05"]
+    assert made["private_ips"] == ["192.168.100.160"]
+    config = root_api.nodes("pve").qemu(made["id"]).config.get()
+    assert (config["cores"], config["memory"], config["scsi0"].split("size=")[1]) == (2, "16384", "20G")
+    assert "cloud-w-05" in accepted_keys()
+
+    again = salt_cloud("-p", "worker", "cloud-w-05")
+    assert "already exists" in again.data["cloud-w-05"]["Error"]
+    assert machines()["cloud-w-05"]["vmid"] == made["id"]
+
+    gone = salt_cloud("-d", "cloud-w-05", "-y")
+    assert gone.returncode == 0
+    assert "cloud-w-05" not in machines()
+    assert "cloud-w-05" not in accepted_keys()
+    assert proxmox.images() == []
+
+
+def test_a_failed_create_says_so_and_leaves_nothing(
+    salt_cloud: SaltCloud,
+    proxmox: Proxmox,
+    cloud_pillar: list[str],
+    machines: Callable[[], dict[str, Any]],
+    accepted_keys: Callable[[], list[str]],
+) -> None:
+    overlay = Path(cloud_pillar[-1]) / "cluster.sls"
+    overlay.write_text(json.dumps({"proxmox": {"template": "debian-99"}}))
+    try:
+        done = salt_cloud("-p", "worker", "cloud-w-06")
+    finally:
+        overlay.unlink()
+    assert done.returncode != 0
+    assert "Proxmox has no such template; it has: debian-12-saltern (9000 on pve)" in done.stderr
+    assert "cloud-w-06" not in machines()
+    assert "cloud-w-06" not in accepted_keys()
+    assert proxmox.images() == []
+
+
+def test_destroy_the_table(
+    salt_cloud: SaltCloud, machines: Callable[[], dict[str, Any]], accepted_keys: Callable[[], list[str]]
+) -> None:
+    done = salt_cloud("-P", "-m", MAP, "-d", "-y")
+    assert done.returncode == 0
+    assert machines() == {}
+    assert accepted_keys() == []
