@@ -177,8 +177,8 @@ def difference(before, after):
     if before == after:
         return {}
     try:
-        old, new = (__salt__["toml_file.flat"](tomllib.loads(text)) for text in (before, after))
-    except (tomllib.TOMLDecodeError, TypeError):
+        old, new = (__salt__["toml_file.flat"](tomllib.loads(text)) for text in (before or "", after))
+    except tomllib.TOMLDecodeError:
         return {"old": before, "new": after}
     keys = {key: {"old": old.get(key), "new": new.get(key)} for key in {**new, **old} if old.get(key) != new.get(key)}
     return keys or {"old": before, "new": after}

@@ -9,12 +9,12 @@ from salt.exceptions import CommandExecutionError
 CONFIG = "/etc/haproxy/haproxy.cfg"
 # Watch, exec and logs are silent for hours; shorter limits cut them.
 STREAM_LIMIT = "4h"
+# No maxconn: HAProxy takes what the service's limit of open files allows, and with a number above it would not start.
 GLOBAL = """\
 global
   log /dev/log local0
   user haproxy
   group haproxy
-  maxconn 20000
 
 defaults
   mode tcp
