@@ -30,10 +30,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.artefacts", description=__doc__)
     parser.add_argument("--runc-shim", action="store_true", help="this machine lacks CAP_SYS_RESOURCE")
     parser.add_argument("--keep-go-cache", action="store_true", default=None, help="leave Go's caches there")
+    parser.add_argument("--prune", action="store_true", help="remove what older recipes left in the cache")
     options = parser.parse_args()
     try:
         cache_dir = Paths.from_environment().cache
-        made = build.ensure(cache_dir, runc_shim=options.runc_shim, keep_go_cache=options.keep_go_cache)
+        made = build.ensure(cache_dir, **vars(options))
     except ArtefactError as err:
         print(f"lab.artefacts: {err}", file=sys.stderr)
         return 1

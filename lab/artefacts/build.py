@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from lab.artefacts import command, inventory, recipes
+from lab.artefacts import command, inventory, oci, recipes
 from lab.artefacts.images import Images
 from lab.artefacts.inventory import Made
 from lab.artefacts.mirror import Mirror
@@ -46,6 +46,7 @@ def ensure(
     arch: str | None = None,
     versions_file: Path | None = None,
     keep_go_cache: bool | None = None,
+    prune: bool = False,
     progress: Progress | None = None,
 ) -> list[Made]:
     """Make the artefact cache complete and return what it holds. A second call makes nothing and takes no time.
@@ -58,6 +59,7 @@ def ensure(
         keep_go_cache: False drops Go's caches after a complete build, True keeps them; unless told they are kept
             when the environment variable SALTERN_KEEP_GO_CACHE is set or the file go/keep exists (for who changes
             recipes), and dropped otherwise.
+        prune: True removes what older recipes left in artefacts/, images/ and registry/.
         progress: where the live lines go; stderr unless told.
 
     Raises:
@@ -70,6 +72,8 @@ def ensure(
     with _alone(cache_dir / ".artefacts.lock", progress):
         workshop = Workshop(cache_dir, load_versions(versions_file), arch or machine_arch(), runc_shim, progress)
         made = _fill(workshop)
+        if prune:
+            _prune(workshop)
         if workshop.go.root.exists() and not _kept(workshop.go.root, keep_go_cache):
             progress.say(f"removing Go's caches in {workshop.go.root}: the build is complete")
             workshop.go.drop_caches()
@@ -89,6 +93,12 @@ def _fill(workshop: Workshop) -> list[Made]:
     made = [line for step in steps if (line := step()) is not None]
     inventory.write(workshop.cache_dir, made)
     return made
+
+
+def _prune(workshop: Workshop) -> None:
+    old = [*workshop.store.prune(), *workshop.layouts.prune()]
+    blobs = oci.prune(workshop.cache_dir / "registry")
+    workshop.progress.say(f"removed {len(old)} results of older recipes and {blobs} blobs of the registry")
 
 
 def _kept(go_root: Path, told: bool | None) -> bool:

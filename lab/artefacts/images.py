@@ -98,7 +98,7 @@ class Images:
             "binaries": self.programs.hashes(image.binaries),
             "entrypoint": list(image.entrypoint),
             "user": image.user,
-            "base": dict(cilium_base.recipe(self.workshop.arch)) if image.base else None,
+            "base": self.workshop.store.path(cilium_base.recipe(self.workshop.arch)).name if image.base else None,
             "sources": [[filled(module), path, into] for module, path, into in image.sources],
             "root": [] if image.base else [[entry.path, entry.mode] for entry in MINIMAL_ROOT],
             "layer": [oci.LAYER_TYPE, *oci.ZSTD],

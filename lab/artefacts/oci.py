@@ -145,6 +145,14 @@ def publish(layout: Path, registry: Path, repository: str, tag: str) -> None:
     _write_link(home / "_manifests" / "tags" / tag / "current", digest)
 
 
+def prune(registry: Path) -> int:
+    """Remove the blobs of a registry's storage whose layout is gone (no other link is left); return how many."""
+    blobs = [data for data in registry.glob("docker/registry/v2/blobs/sha256/*/*/data") if data.stat().st_nlink == 1]
+    for data in blobs:
+        shutil.rmtree(data.parent)
+    return len(blobs)
+
+
 def _repository(registry: Path, repository: str) -> Path:
     return registry / "docker" / "registry" / "v2" / "repositories" / repository
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lab.artefacts import c_programs, debs, golang, prerequisites, recipes
-from lab.artefacts.store import Recipe, recipe_hash, sha256_of
+from lab.artefacts.store import Recipe, sha256_of
 from lab.artefacts.workshop import Workshop
 
 SHIM_SOURCES = Path(__file__).parent / "runc_shim"
@@ -36,7 +36,7 @@ class Programs:
 
     def hashes(self, members: Mapping[str, str]) -> dict[str, str]:
         """Return {path: hash of the program's recipe} for {path: program}."""
-        return {path: recipe_hash(self.recipe(name)) for path, name in members.items()}
+        return {path: self.workshop.store.path(self.recipe(name)).name for path, name in members.items()}
 
     def file(self, name: str) -> Path:
         """Return a program's file, made when it is not there yet.

@@ -47,14 +47,24 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._asked_for: set[str] = set()
 
     def path(self, recipe: Recipe) -> Path:
         """Return the directory for a recipe, whether or not it exists."""
-        return self.root / recipe_hash(recipe)
+        name = recipe_hash(recipe)
+        self._asked_for.add(name)
+        return self.root / name
 
     def holds(self, recipe: Recipe) -> bool:
         """Tell whether what the recipe makes is there, complete."""
         return (self.path(recipe) / "recipe.json").is_file()
+
+    def prune(self) -> list[Path]:
+        """Remove the directories of recipes that this object was never asked for; return them."""
+        old = [path for path in self.root.iterdir() if path.is_dir() and path.name not in self._asked_for]
+        for path in old:
+            shutil.rmtree(path)
+        return sorted(old)
 
     def ensure(self, recipe: Recipe, make: Callable[[Path], None]) -> Path:
         """Return the recipe's directory, made by `make(empty directory)` when it is not there yet.

@@ -75,16 +75,23 @@ def download(url: str, sha256: str, output: Path) -> None:
             while chunk := answer.read(CHUNK_BYTES):
                 digest.update(chunk)
                 file.write(chunk)
+            _check_length(answer.headers.get("Content-Length"), file.tell())
     except NETWORK_ERRORS as err:
         output.unlink(missing_ok=True)
         raise UnreachableError(f"{url}: {err}") from err
     if digest.hexdigest() != sha256:
         output.unlink()
         raise ChecksumError(
-            f"{url}: sha256 is {digest.hexdigest()}, pillar/versions.sls pins {sha256}: the file was cut off or is not "
-            "the one that was pinned. Nothing of it was kept; run again, and if it stays so, ask the vendor before "
+            f"{url}: sha256 is {digest.hexdigest()}, pillar/versions.sls pins {sha256}: it is not the file that was "
+            "pinned. Nothing of it was kept; run again, and if it stays so, ask the vendor before "
             "changing the pin"
         )
+
+
+def _check_length(announced: str | None, received_bytes: int) -> None:
+    """Raise when fewer bytes came than were announced: reading in chunks, http.client takes a break for the end."""
+    if announced is not None and int(announced) != received_bytes:
+        raise http.client.HTTPException(f"the connection broke off after {received_bytes} of {announced} bytes")
 
 
 def copy_image(source: str, arch: str, layout: Path, site: str) -> None:
