@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import shutil
 import subprocess
 import tarfile
@@ -52,7 +53,17 @@ def download_closure(packages: Sequence[str], directory: Path) -> list[Path]:
     status.unlink()
     shutil.rmtree(directory / "partial")
     (directory / "lock").unlink(missing_ok=True)
+    for deb in directory.glob("*.deb"):
+        deb.rename(deb.with_name(archive_name(deb.name)))
     return sorted(directory.glob("*.deb"))
+
+
+def archive_name(name: str) -> str:
+    """Return a package's file name as Debian's archive has it, without the epoch: "x_1%3a2_all.deb" -> "x_2_all.deb".
+
+    apt's cache writes the epoch as "1%3a", and a web server would take "%3a" in a request for a colon.
+    """
+    return re.sub(r"_\d+%3a", "_", name)
 
 
 def download_one(package: str, directory: Path) -> Path:

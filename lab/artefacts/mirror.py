@@ -139,7 +139,7 @@ class Mirror:
     def repository(self) -> Made:
         """Make the flat apt repository of the nodes' packages available as mirror/debian."""
         workshop = self.workshop
-        recipe = {"kind": "apt repository", "packages": list(recipes.NODE_PACKAGES), "arch": workshop.arch}
+        recipe = {"kind": "flat apt repository", "packages": list(recipes.NODE_PACKAGES), "arch": workshop.arch}
         home, fresh = workshop.store.path(recipe), not workshop.store.holds(recipe)
         if fresh:
             with workshop.progress.component("debian", "downloading packages"):

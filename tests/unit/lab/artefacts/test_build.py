@@ -237,4 +237,4 @@ def test_recipe_of_each_result_can_be_read_back(run: Run) -> None:
     run.ensure()
 
     kinds = {json.loads(path.read_text())["kind"] for path in run.cache.glob("*/*/recipe.json")}
-    assert kinds == {"plain", "c program", "apt repository", "image"}
+    assert kinds == {"plain", "c program", "flat apt repository", "image"}
