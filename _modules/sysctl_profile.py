@@ -21,22 +21,6 @@ def text(settings):
     return "".join(f"{key} = {value}\n" for key, value in settings.items())
 
 
-def parse(content):
-    """The settings of a file of sysctl.d(5): comments, blank lines and a leading ``-`` (ignore errors) are understood.
-
-    Returns ``{key: value}``, blanks in values made single.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt '*' sysctl_profile.parse "vm.swappiness=10"
-    """
-    rows = [line.strip() for line in content.splitlines()]
-    pairs = [row.lstrip("-").partition("=") for row in rows if row and row[0] not in "#;"]
-    return {key.strip().replace("/", "."): plain(value) for key, separator, value in pairs if separator}
-
-
 def plain(value):
     """A value with its blanks made single: the kernel separates with tabs, people with spaces.
 

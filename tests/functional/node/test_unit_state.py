@@ -1,0 +1,161 @@
+"""unit.running and unit.dead, with systemctl's answers as systemd 252 gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.node.conftest import Minion
+
+
+class Systemd:
+    """Units by name, told and changed by systemctl's words; `asked` is what was run besides `show`."""
+
+    def __init__(self, minion: Minion) -> None:
+        self.units: dict[str, dict[str, str]] = {}
+        self.asked: list[str] = []
+        self.failing: set[str] = set()
+        self.conditions_fail: set[str] = set()
+        self.container: str | None = None
+        minion.replace("cmd.run_all", self.run)
+        minion.replace("cmd.run_stdout", lambda argv, **_options: f"journal of {argv[2]}")
+        minion.replace("node_facts.container", lambda: self.container)
+
+    def add(self, unit: str, active: bool = False, enabled: bool = False, **properties: str) -> None:
+        self.units[unit] = {
+            "Id": unit,
+            "LoadState": "loaded",
+            "ActiveState": "active" if active else "inactive",
+            "SubState": "running" if active else "dead",
+            "UnitFileState": "enabled" if enabled else "disabled",
+            "NeedDaemonReload": "no",
+            "ConditionResult": "yes" if active else "no",
+            "ConditionTimestampMonotonic": "5143265" if active else "0",
+        } | properties
+
+    def run(self, argv: list[str], **_options: Any) -> dict[str, Any]:
+        assert argv[:2] == ["systemctl", "--no-pager"]
+        verb, *rest = argv[2:]
+        if verb == "show":
+            return self._answer("\n\n".join(self._show(unit) for unit in rest[2:]))
+        self.asked.append(" ".join([verb, *rest]))
+        if verb == "daemon-reload":
+            for unit in self.units.values():
+                unit["NeedDaemonReload"] = "no"
+            return self._answer("")
+        return self._change(verb, rest[0])
+
+    def _change(self, verb: str, name: str) -> dict[str, Any]:
+        unit = self.units[name]
+        if verb in ("enable", "disable"):
+            unit["UnitFileState"] = f"{verb}d"
+        elif verb == "stop":
+            unit |= {"ActiveState": "inactive", "SubState": "dead"}
+        elif name in self.failing:
+            unit |= {"ActiveState": "failed", "SubState": "failed"}
+            return {"retcode": 1, "stdout": "", "stderr": f"Job for {name} failed"}
+        elif name in self.conditions_fail:
+            unit |= {"ConditionResult": "no", "ConditionTimestampMonotonic": "99"}
+        else:
+            unit |= {"ActiveState": "active", "SubState": "running", "ConditionResult": "yes"}
+        return self._answer("")
+
+    def _show(self, name: str) -> str:
+        unknown = {"Id": name, "LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead"}
+        unknown |= {"UnitFileState": "", "NeedDaemonReload": "no"}
+        unknown |= {"ConditionResult": "no", "ConditionTimestampMonotonic": "0"}
+        return "\n".join(f"{key}={value}" for key, value in self.units.get(name, unknown).items())
+
+    @staticmethod
+    def _answer(text: str) -> dict[str, Any]:
+        return {"retcode": 0, "stdout": text, "stderr": ""}
+
+
+@pytest.fixture
+def systemd(minion: Minion) -> Systemd:
+    return Systemd(minion)
+
+
+def test_units_are_enabled_and_started_once(minion: Minion, systemd: Systemd) -> None:
+    systemd.add("nftables.service")
+    systemd.add("chrony.service", active=True, enabled=True)
+    done = minion.settle("unit.running", units=["nftables.service", "chrony.service"])
+    assert done["changes"] == {
+        "nftables.service": {"old": {"active": False, "enabled": False}, "new": {"active": True, "enabled": True}}
+    }
+    assert done["comment"] == "nftables.service active (running), chrony.service active (running)"
+    assert systemd.asked == ["enable nftables.service", "start nftables.service"]
+
+
+def test_no_units_are_no_question(minion: Minion, systemd: Systemd) -> None:
+    assert minion.settle("unit.running", units=[])["changes"] == {}
+
+
+def test_daemon_reload_only_when_a_unit_file_changed(minion: Minion, systemd: Systemd) -> None:
+    systemd.add("crio.service", active=True, enabled=True, NeedDaemonReload="yes")
+    minion.settle("unit.running", units=["crio.service"])
+    assert systemd.asked == ["daemon-reload"]
+
+
+def test_a_failed_start_shows_systemds_words_and_the_journal(minion: Minion, systemd: Systemd) -> None:
+    systemd.add("crio.service", enabled=True)
+    systemd.failing.add("crio.service")
+    done = minion.apply("unit.running", units=["crio.service"])
+    assert done["result"] is False
+    assert "Job for crio.service failed" in done["comment"]
+    assert "journal of crio.service" in done["comment"]
+
+
+def test_an_unknown_unit_is_a_failure(minion: Minion, systemd: Systemd) -> None:
+    minion.replace("unit.enable", lambda unit: None)
+    minion.replace("unit.act", lambda verb, unit: None)
+    done = minion.apply("unit.running", units=["no-such.service"])
+    assert done["result"] is False
+    assert done["comment"] == "no-such.service: inactive (dead)"
+
+
+def test_the_kubelet_is_started_once_its_configuration_is_there(
+    minion: Minion, systemd: Systemd, tmp_path: Path
+) -> None:
+    systemd.add("kubelet.service")
+    config = tmp_path / "config.yaml"
+    done = minion.settle("unit.running", units=["kubelet.service"], needs=str(config))
+    assert systemd.asked == ["enable kubelet.service"]
+    assert done["comment"] == f"kubelet.service inactive (dead); started once {config} exists"
+    config.write_text("kind: KubeletConfiguration\n")
+    minion.settle("unit.running", units=["kubelet.service"], needs=str(config))
+    assert systemd.asked == ["enable kubelet.service", "start kubelet.service"]
+
+
+def test_a_clock_that_is_the_hosts_is_named_in_a_container(minion: Minion, systemd: Systemd) -> None:
+    systemd.add("chrony.service", enabled=True)
+    systemd.conditions_fail.add("chrony.service")
+    assert minion.apply("unit.running", units=["chrony.service"])["result"] is False
+    systemd.container = "systemd-nspawn"
+    done = minion.settle("unit.running", units=["chrony.service"])
+    assert "a condition of it does not hold in this systemd-nspawn container" in done["comment"]
+
+
+@pytest.mark.parametrize("act", ["restart", "reload"])
+def test_watched_changes_restart_or_reload_what_is_active(minion: Minion, systemd: Systemd, act: str) -> None:
+    systemd.add("haproxy.service", active=True, enabled=True, NeedDaemonReload="yes")
+    preview = minion.preview("unit.mod_watch", units=["haproxy.service"], act=act, sfun="running")
+    assert (preview["result"], systemd.asked) == (None, [])
+    done = minion.apply("unit.mod_watch", units=["haproxy.service"], act=act, sfun="running")
+    assert systemd.asked == ["daemon-reload", f"{act} haproxy.service"]
+    assert done["changes"] == {"haproxy.service": {"old": "active (running)", "new": f"{act}ed"}}
+
+
+def test_watched_changes_do_not_start_what_is_not_due(minion: Minion, systemd: Systemd, tmp_path: Path) -> None:
+    systemd.add("kubelet.service", enabled=True)
+    done = minion.apply("unit.mod_watch", units=["kubelet.service"], needs=str(tmp_path / "no"), sfun="running")
+    assert (done["result"], done["changes"], systemd.asked) == (True, {}, [])
+
+
+def test_dead_units_are_stopped_and_disabled(minion: Minion, systemd: Systemd) -> None:
+    systemd.add("crio.service", active=True, enabled=True)
+    done = minion.settle("unit.dead", units=["crio.service", "no-such.service"])
+    assert list(done["changes"]) == ["crio.service"]
+    assert systemd.asked == ["stop crio.service", "disable crio.service"]
