@@ -122,6 +122,8 @@ def join_material(public_keys, control_plane=()):
         "endpoint": f"{endpoint['address']}:{endpoint['port']}",
         "ca_hashes": [__salt__["kubeadm_facts.ca_hash"](ca_certificate())],
     }
+    # kubeadm itself would try for a minute before it says that there is no answer.
+    __salt__["kube.kubectl"](["get", "--raw=/readyz", "--request-timeout=15s"])
     try:
         material["token"] = _create_token()
         certificate_key = _upload_certificates() if control_plane else None
@@ -131,10 +133,8 @@ def join_material(public_keys, control_plane=()):
             )
             for minion, key in sorted(public_keys.items())
         }
-    except CommandExecutionError:
-        # Nobody will use half of it; it would only lie about until it expires.
-        revoke_join_material()
-        raise
+    except CommandExecutionError as err:
+        raise CommandExecutionError(f"{err}{_undone()}") from err
 
 
 def revoke_join_material():
@@ -342,6 +342,15 @@ def _reset(lock, whole):
     wiped = __salt__["kubeadm_reset.wipe"](whole)
     Path(__salt__["kubeadm_facts.marker_path"]()).unlink(missing_ok=True)
     return wiped
+
+
+def _undone():
+    """Revoke what was made so far: nobody will use half of it. What to add to the error, when even that fails."""
+    try:
+        revoke_join_material()
+    except CommandExecutionError as err:
+        return f"; and what was made so far could not be revoked, it expires by itself: {err}"
+    return ""
 
 
 def _create_token():

@@ -1,10 +1,11 @@
-"""The verbs of kubeadm, with one that writes down how it was called: no secret leaks, nothing stays half-done unknown."""
+"""The verbs of kubeadm, with one that writes down its calls: no secret leaks, nothing half-done is forgotten."""
 
 import fcntl
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -373,10 +374,11 @@ def test_reset_undoes_a_member_that_is_not_healthy(member: Member) -> None:
     assert reset["certificatesDir"] == str(member.sandbox / "etc" / "kubernetes" / "pki")
 
 
-def test_waiting_ends_when_the_member_is_well(member: Member) -> None:
+def test_waiting_ends_when_the_member_is_well(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([False, True])
     member.salt["kubeadm_facts.kubelet_answers"] = lambda: next(answers)
-    member.modules["kubeadm"].time.sleep = lambda _seconds: None  # type: ignore[attr-defined]
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _seconds: None)
+    monkeypatch.setattr(member.modules["kubeadm"], "time", clock)
     assert member.salt["kubeadm.wait_healthy"](60)["healthy"]
 
 
