@@ -60,8 +60,7 @@ class Agents:
     def os_info(self, vmid: int) -> dict[str, str]:
         """Return what ``get-osinfo`` says: from os-release and uname of the machine."""
         release = parse_os_release(self.output(vmid, "cat", "/etc/os-release"))
-        kernel, version, machine = (*self.output(vmid, "uname", "-r", "-v", "-m").rsplit(" ", 1), "")[:3]
-        kernel, _, version = kernel.partition(" ")
+        kernel, *version, machine = self.output(vmid, "uname", "-r", "-v", "-m").split()
         names = {
             "id": "ID",
             "name": "NAME",
@@ -70,7 +69,7 @@ class Agents:
             "version-id": "VERSION_ID",
         }
         info = {key: release[name] for key, name in names.items() if name in release}
-        return info | {"kernel-release": kernel, "kernel-version": version, "machine": machine}
+        return info | {"kernel-release": kernel, "kernel-version": " ".join(version), "machine": machine}
 
     def start(self, vmid: int, argv: list[str], stdin: bytes) -> int:
         """Start a command in a machine and return its process ID."""

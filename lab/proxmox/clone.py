@@ -113,9 +113,16 @@ def run(datacentre: Datacentre, plan: ClonePlan, task: Task) -> None:
         try:
             _copy(datacentre, plan, guest, task)
         except (ProxmoxError, MachineError) as err:
-            datacentre.machines.destroy(plan.new_id)
-            datacentre.forget_guest(plan.new_id)
+            _undo(datacentre, plan.new_id, task)
             raise ProxmoxError(f"clone failed: {err}") from err
+
+
+def _undo(datacentre: Datacentre, vmid: int, task: Task) -> None:
+    try:
+        datacentre.machines.destroy(vmid)
+    except MachineError as err:
+        task.say(f"cannot remove the machine of VM {vmid}: {err}")
+    datacentre.forget_guest(vmid)
 
 
 def _copy(datacentre: Datacentre, plan: ClonePlan, guest: Guest, task: Task) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -66,9 +67,15 @@ class Dispatcher:
         if effect.answer:
             raise effect.answer
         given = await wire.parameters(request, path, self.datacentre.uploads)
-        return await anyio.to_thread.run_sync(
-            self._work, request.method, path, given, who, effect, limiter=self._limiter
-        )
+        try:
+            return await self._in_thread(request.method, path, given, who, effect)
+        except ApiError:
+            if isinstance(received := given.get(wire.UPLOADED), Path):
+                received.unlink(missing_ok=True)
+            raise
+
+    async def _in_thread(self, *arguments: Any) -> Any:
+        return await anyio.to_thread.run_sync(self._work, *arguments, limiter=self._limiter)
 
     def _effect(self, method: str, path: str) -> Effect:
         """Return what the rules of faults.json want done to a call; rules that are not understood fail every call."""

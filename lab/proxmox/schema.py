@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lab.proxmox.errors import invalid_parameters
@@ -96,6 +97,17 @@ class Many(Kind):
     def check(self, value: Any) -> list[str]:
         """See Kind.check."""
         return [Text().check(item) for item in (value if isinstance(value, list) else [value])]
+
+
+@dataclass(frozen=True)
+class Received(Kind):
+    """A file that came with the request: the Path where it was put; no client can name a path."""
+
+    def check(self, value: Any) -> Path:
+        """See Kind.check."""
+        if not isinstance(value, Path):
+            raise ValueError(UNKNOWN)
+        return value
 
 
 def check(declared: Mapping[str, Kind], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lab.proxmox.errors import ApiError
 
 MAX_BODY_BYTES = 512 * 1024
 UPLOAD_PATH = re.compile(r"/nodes/[^/]+/storage/[^/]+/upload")
-# Name under which the path of an uploaded file is handed on; no client can send it, since files never are parameters.
+# Name under which the path of an uploaded file is handed on; a client that sends it itself is refused (Received).
 UPLOADED = "tmpfilename"
 _COPY_BYTES = 1024 * 1024
 
@@ -111,6 +111,8 @@ async def _received(upload: UploadFile, directory: Path) -> Path:
     """Copy an uploaded file into ``directory`` under a name of its own and return the path."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"pveupload-{uuid.uuid4().hex}"
+    # Seeds carry the private keys of machines.
+    path.touch(mode=0o600)
     with path.open("wb") as stream:
         while block := await upload.read(_COPY_BYTES):
             stream.write(block)

@@ -9,10 +9,16 @@ from lab.proxmox.config_schema import OPTIONS
 from lab.proxmox.errors import ProxmoxError
 from lab.proxmox.guests import Guest, shown, shown_value
 from lab.proxmox.locks import SharedLock
-from lab.proxmox.routing import Call, privilege, route
+from lab.proxmox.routing import Call, Need, privilege, route
 from lab.proxmox.schema import Boolean, Integer, Kind, Text
 from lab.proxmox.tasks import Task
 
+# Whoever may change anything gets past the first check; each option is checked once the options are known.
+_ANY_OPTION: Need = privilege(
+    "/vms/{vmid}",
+    *(f"VM.Config.{part}" for part in ["Disk", "CDROM", "CPU", "Memory", "Network", "HWType", "Options", "Cloudinit"]),
+    any_of=True,
+)
 _CHANGE: dict[str, Kind] = OPTIONS | {
     "delete": Text(),
     "revert": Text(),
@@ -77,8 +83,7 @@ def _prepared(call: Call) -> tuple[Guest, config_update.Change, SharedLock]:
     return guest, change, lock
 
 
-# Each option is checked against its own privilege once the options are known.
-@route("PUT", "/nodes/{node}/qemu/{vmid}/config", privilege("/vms/{vmid}", "VM.Audit"), _CHANGE)
+@route("PUT", "/nodes/{node}/qemu/{vmid}/config", _ANY_OPTION, _CHANGE)
 def change_now(call: Call) -> None:
     """Change options and return when it is done."""
     guest, change, lock = _prepared(call)
@@ -91,7 +96,7 @@ def change_now(call: Call) -> None:
 @route(
     "POST",
     "/nodes/{node}/qemu/{vmid}/config",
-    privilege("/vms/{vmid}", "VM.Audit"),
+    _ANY_OPTION,
     _CHANGE | {"background_delay": Integer(least=1, most=30), "import-working-storage": Text()},
 )
 def change_in_background(call: Call) -> str | None:

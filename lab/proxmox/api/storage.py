@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.proxmox.errors import ProxmoxError
 from lab.proxmox.routing import Call, Need, privilege, route
-from lab.proxmox.schema import Boolean, Integer, Text
+from lab.proxmox.schema import Boolean, Integer, Received, Text
 from lab.proxmox.summaries import storage_summary
 from lab.proxmox.tasks import Task
 from lab.proxmox.volumes import EXTENSIONS, Volume
@@ -108,7 +108,9 @@ def remove(call: Call) -> str:
         centre.volumes.remove(volid)
         task.say(f"Removed volume '{volid}'")
 
-    return call.start("imgdel", f"{call.args['storage']}", work)
+    owner = next((volume.vmid for volume in _known(call) if volume.volid == volid), None)
+    prefix = f"{owner}@" if owner else ""
+    return call.start("imgdel", f"{prefix}{call.args['storage']}", work)
 
 
 @route(
@@ -120,7 +122,7 @@ def remove(call: Call) -> str:
         "filename": Text(required=True),
         "checksum": Text(),
         "checksum-algorithm": Text(choices=("md5", "sha1", "sha224", "sha256", "sha384", "sha512")),
-        UPLOADED: Text(),
+        UPLOADED: Received(),
     },
 )
 def upload(call: Call) -> str:
@@ -129,7 +131,7 @@ def upload(call: Call) -> str:
     centre.volumes.check_upload(args["storage"], args["content"], args["filename"])
     if UPLOADED not in args:
         raise ProxmoxError("upload failed: there is no file part named 'filename'")
-    received = Path(args[UPLOADED])
+    received: Path = args[UPLOADED]
     target = centre.volumes.folder(args["storage"], args["content"]) / str(args["filename"])
 
     def work(task: Task) -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.proxmox.routing import Call, route
+from lab.proxmox.routing import Call, Need, route
 from lab.proxmox.schema import Boolean, Integer, Text
 from lab.proxmox.tasks import Task
 
 
-def _own_or_audit(call: Call) -> None:
-    """Need to be the one who started the task, or Sys.Audit; whether the task exists is found out later."""
-    owner = str(call.args["upid"]).split(":")[7:8]
-    if owner != [str(call.who)]:
-        call.require(f"/nodes/{call.args['node']}", "Sys.Audit")
+def _own(otherwise: str) -> Need:
+    """Need to be the one who started the task, or a privilege on its node; whether it exists is found out later."""
+
+    def need(call: Call) -> None:
+        owner = str(call.args["upid"]).split(":")[7:8]
+        if owner != [str(call.who)]:
+            call.require(f"/nodes/{call.args['node']}", otherwise)
+
+    return need
 
 
-@route("GET", "/nodes/{node}/tasks/{upid}/status", _own_or_audit)
+_OWN_OR_AUDIT = _own("Sys.Audit")
+
+
+@route("GET", "/nodes/{node}/tasks/{upid}/status", _OWN_OR_AUDIT)
 def status(call: Call) -> dict[str, Any]:
     """Return how a task stands."""
     return call.datacentre.tasks.get(call.args["upid"]).status()
@@ -25,7 +32,7 @@ def status(call: Call) -> dict[str, Any]:
 @route(
     "GET",
     "/nodes/{node}/tasks/{upid}/log",
-    _own_or_audit,
+    _OWN_OR_AUDIT,
     {"start": Integer(least=0, default=0), "limit": Integer(least=0, default=50), "download": Boolean()},
 )
 def log(call: Call) -> list[dict[str, Any]]:
@@ -39,13 +46,13 @@ def log(call: Call) -> list[dict[str, Any]]:
     ]
 
 
-@route("DELETE", "/nodes/{node}/tasks/{upid}", _own_or_audit)
+@route("DELETE", "/nodes/{node}/tasks/{upid}", _own("Sys.Modify"))
 def abort(call: Call) -> None:
     """Interrupt a task."""
     call.datacentre.tasks.get(call.args["upid"]).cancelled.set()
 
 
-@route("GET", "/nodes/{node}/tasks/{upid}", _own_or_audit)
+@route("GET", "/nodes/{node}/tasks/{upid}", _OWN_OR_AUDIT)
 def index(_call: Call) -> list[dict[str, str]]:
     """Return the parts of a task."""
     return [{"name": "log"}, {"name": "status"}]

@@ -78,16 +78,16 @@ class Client:
             response = connection.getresponse()
             return Answer(response.status, response.reason, response.read())
 
-    def get(self, path: str, **query: object) -> Answer:
+    def get(self, path: str, /, **query: object) -> Answer:
         return self.send("GET", f"{path}?{urlencode(query)}" if query else path)
 
-    def delete(self, path: str, **query: object) -> Answer:
+    def delete(self, path: str, /, **query: object) -> Answer:
         return self.send("DELETE", f"{path}?{urlencode(query)}" if query else path)
 
-    def post(self, path: str, **form: object) -> Answer:
+    def post(self, path: str, /, **form: object) -> Answer:
         return self._form("POST", path, form)
 
-    def put(self, path: str, **form: object) -> Answer:
+    def put(self, path: str, /, **form: object) -> Answer:
         return self._form("PUT", path, form)
 
     def _form(self, method: str, path: str, form: dict[str, object]) -> Answer:
@@ -124,6 +124,7 @@ class Lab:
     ca: Path
     password: str
     token: str
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def client(self, **headers: str) -> Client:
         return Client(self.port, self.ca, dict(headers))
