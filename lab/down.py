@@ -25,7 +25,8 @@ from lab.shell import run
 UNMOUNT_DEADLINE_S = 20
 NSPAWN_RUNTIME = Path("/run/systemd/nspawn")
 # What the lab and the product put into the state directory, beside one directory a cluster.
-STATE_ENTRIES = ("lab", "salt", "pillar", "bin", "kubeconfig")
+STATE_ENTRIES = ("lab", "salt", "pillar", "bin", "kubeconfig", "proxmox")
+CLUSTER_ENTRIES = ("runs", "machines", "lock")
 
 Progress = Callable[[str], None]
 
@@ -178,7 +179,7 @@ def _state(paths: Paths) -> bool:
     """Remove the state directory's entries that are the lab's or a cluster's; anything else in it is not ours."""
     if not paths.state.is_dir():
         return False
-    clusters = [path for path in paths.state.iterdir() if (path / "runs").is_dir() or (path / "lock").exists()]
+    clusters = [path for path in paths.state.iterdir() if any((path / name).exists() for name in CLUSTER_ENTRIES)]
     present = [path for path in (*(paths.state / name for name in STATE_ENTRIES), *clusters) if path.exists()]
     for path in present:
         if path.is_dir():
