@@ -50,9 +50,9 @@ def download_closure(packages: Sequence[str], directory: Path) -> list[Path]:
         ],
         hint=APT_HINT,
     )
-    status.unlink()
     shutil.rmtree(directory / "partial")
-    (directory / "lock").unlink(missing_ok=True)
+    for file in {status, *directory.glob("lock*")}:
+        file.unlink()
     for deb in directory.glob("*.deb"):
         deb.rename(deb.with_name(archive_name(deb.name)))
     return sorted(directory.glob("*.deb"))
@@ -91,11 +91,6 @@ def read_member(deb: Path, member: str) -> bytes:
         if file is None:
             raise ArtefactError(f"{deb.name} holds no file {member}: the package changed; correct BUNDLE_PACKAGES")
         return file.read()
-
-
-def version_of(deb: Path) -> str:
-    """Return the version of a package file."""
-    return command.run(["dpkg-deb", "--field", deb, "Version"]).strip()
 
 
 def contents(deb: Path) -> tarfile.TarFile:

@@ -38,11 +38,8 @@ class Images:
         """
         tag = self.workshop.filled(image.tag)
         layout, origin, fresh = self._layout(image, tag)
-        digest = oci.manifest_digest(layout)
-        registry = self.workshop.cache_dir / "registry"
-        if oci.published_digest(registry, image.repository, tag) != digest:
-            oci.publish(layout, registry, image.repository, tag)
-        where = self.workshop.relative(layout)
+        oci.publish(layout, self.workshop.cache_dir / "registry", image.repository, tag)
+        digest, where = oci.manifest_digest(layout), self.workshop.relative(layout)
         name = f"{image.registry}/{image.repository}"
         return Made(name, tag, oci.size_bytes(layout), digest, origin, where, fresh)
 
@@ -98,6 +95,7 @@ class Images:
             "binaries": self.programs.hashes(image.binaries),
             "entrypoint": list(image.entrypoint),
             "user": image.user,
+            "env": dict(image.env),
             "base": self.workshop.store.path(cilium_base.recipe(self.workshop.arch)).name if image.base else None,
             "sources": [[filled(module), path, into] for module, path, into in image.sources],
             "root": [] if image.base else [[entry.path, entry.mode] for entry in MINIMAL_ROOT],
@@ -110,7 +108,7 @@ class Images:
             base = self.workshop.store.ensure(cilium_base.recipe(self.workshop.arch), cilium_base.make)
             layers.append(cilium_base.entries(base))
         layers.append(self._entries(image))
-        oci.write_layout(into, layers, oci.ImageConfig(image.entrypoint, image.user), self.workshop.arch)
+        oci.write_layout(into, layers, oci.ImageConfig(image.entrypoint, image.user, image.env), self.workshop.arch)
 
     def _entries(self, image: recipes.Image) -> list[Entry]:
         entries = [Entry(path, source=self.programs.file(binary)) for path, binary in image.binaries.items()]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class ImageConfig:
 
     entrypoint: Sequence[str] = ()
     user: str = ""
-    env: Mapping[str, str] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -74,7 +74,7 @@ def write_layout(directory: Path, layers: Sequence[Sequence[Entry]], config: Ima
 
 
 def _runtime_config(config: ImageConfig) -> dict[str, Any]:
-    env = {"PATH": PATH, **(config.env or {})}
+    env = {"PATH": PATH, **config.env}
     runtime: dict[str, Any] = {"Env": [f"{name}={value}" for name, value in env.items()], "WorkingDir": "/"}
     if config.entrypoint:
         runtime["Entrypoint"] = list(config.entrypoint)
@@ -121,7 +121,10 @@ def published_digest(registry: Path, repository: str, tag: str) -> str | None:
 
 
 def publish(layout: Path, registry: Path, repository: str, tag: str) -> None:
-    """Put the image of a layout into a registry's storage under `repository:tag`; the tag's link is written last.
+    """Make a registry's storage serve the image of a layout as `repository:tag`; the tag's link is written last.
+
+    What is there already is left as it is, but for blobs that are links to another layout with the same contents: that
+    one may be pruned.
 
     Args:
         layout: an OCI layout with one image, on the file system of `registry`.
@@ -140,7 +143,6 @@ def publish(layout: Path, registry: Path, repository: str, tag: str) -> None:
     for blob in blobs:
         _write_link(home / "_layers" / "sha256" / _hex(blob), blob)
     _write_link(home / "_manifests" / "revisions" / "sha256" / _hex(digest), digest)
-    shutil.rmtree(home / "_manifests" / "tags" / tag, ignore_errors=True)
     _write_link(home / "_manifests" / "tags" / tag / "index" / "sha256" / _hex(digest), digest)
     _write_link(home / "_manifests" / "tags" / tag / "current", digest)
 
@@ -162,5 +164,10 @@ def _hex(digest: str) -> str:
 
 
 def _write_link(directory: Path, digest: str) -> None:
+    file = directory / "link"
+    if file.is_file() and file.read_text() == digest:
+        return
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "link").write_text(digest)
+    unfinished = directory / ".link"  # a registry may be reading
+    unfinished.write_text(digest)
+    unfinished.replace(file)

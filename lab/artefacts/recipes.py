@@ -310,6 +310,7 @@ class Image:
         base: True for the layer of lab/artefacts/cilium_base.py below the binaries.
         sources: ((module, directory or file in it, path in the image), ...).
         user: numeric user and group, empty for root.
+        env: {name: value} of its environment.
     """
 
     registry: str
@@ -320,6 +321,7 @@ class Image:
     base: bool = False
     sources: tuple[tuple[str, str, str], ...] = ()
     user: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def site(self) -> str:
@@ -327,6 +329,8 @@ class Image:
         return f"https://{self.registry}"
 
 
+# Cilium's programs start an agent for gops, which wants a directory to write into; without a home, they end.
+_GOPS = {"GOPS_CONFIG_DIR": "/tmp"}  # noqa: S108 -- a path in the image
 _CILIUM_MODULE = "github.com/cilium/cilium@v{cilium}"
 
 IMAGES: tuple[Image, ...] = (
@@ -371,13 +375,16 @@ IMAGES: tuple[Image, ...] = (
         "v{cilium}",
         {"usr/bin/cilium-operator-generic": "cilium-operator-generic"},
         ("/usr/bin/cilium-operator-generic",),
+        env=_GOPS,
     ),
     Image(
         "quay.io",
         "cilium/hubble-relay",
         "v{cilium}",
         {"usr/bin/hubble-relay": "hubble-relay"},
-        ("/usr/bin/hubble-relay",),
+        ("/usr/bin/hubble-relay", "serve"),
+        user="65532:65532",
+        env=_GOPS,
     ),
     Image("quay.io", "metallb/controller", "v{metallb}", {"controller": "metallb-controller"}, ("/controller",)),
     Image("quay.io", "metallb/speaker", "v{metallb}", {"speaker": "metallb-speaker"}, ("/speaker",)),

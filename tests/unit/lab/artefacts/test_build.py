@@ -146,6 +146,18 @@ def test_go_caches_go_when_the_build_is_complete_unless_kept(run: Run) -> None:
     assert not (run.cache / "go").exists()
 
 
+def test_a_blob_missing_from_the_registry_comes_back(run: Run) -> None:
+    run.define(NOBODY, TOOL)
+    run.ensure()
+    blobs = sorted((run.cache / "registry").glob("docker/registry/v2/blobs/sha256/*/*/data"))
+    for blob in blobs:
+        blob.unlink()
+    run.ensure()
+
+    assert len(blobs) == 3
+    assert all(blob.is_file() for blob in blobs)
+
+
 def test_prune_removes_what_older_recipes_left(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.define(NOBODY, TOOL)
     run.ensure()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -27,7 +28,7 @@ def write_sample(directory: Path, text: bytes = b"#!/bin/sh\n") -> Path:
         [Entry("usr"), Entry("usr/tool", source=None, content=text)],
         [Entry("etc/passwd", 0o644, content=b"root")],
     ]
-    oci.write_layout(directory, layers, oci.ImageConfig(("/usr/tool",), "65535:65535"), "amd64")
+    oci.write_layout(directory, layers, oci.ImageConfig(("/usr/tool",), "65535:65535", {"HOME": "/x"}), "amd64")
     return directory
 
 
@@ -63,6 +64,7 @@ def test_config_names_the_unpacked_layers_in_order(tmp_path: Path) -> None:
     assert config["architecture"] == "amd64"
     assert config["config"]["Entrypoint"] == ["/usr/tool"]
     assert config["config"]["User"] == "65535:65535"
+    assert config["config"]["Env"] == [f"PATH={oci.PATH}", "HOME=/x"]
     names = []
     for layer, diff_id in zip(manifest(layout)["layers"], config["rootfs"]["diff_ids"], strict=True):
         raw = subprocess.run(["zstd", "-dqc", blob(layout, layer["digest"])], check=True, capture_output=True).stdout
@@ -160,6 +162,17 @@ def test_a_tag_moves_to_the_newer_image_and_shares_the_layouts_files(
     blobs = list(root.glob("docker/registry/v2/blobs/sha256/*/*/data"))
     assert blobs
     assert all(data.stat().st_nlink > 1 for data in blobs)
+
+
+def test_the_same_image_made_again_outlives_its_first_layout(tmp_path: Path) -> None:
+    root = tmp_path / "registry"
+    first, again = write_sample(tmp_path / "first"), write_sample(tmp_path / "again")
+    oci.publish(first, root, "pause", "1")
+    oci.publish(again, root, "pause", "1")
+    shutil.rmtree(first)
+
+    assert oci.prune(root) == 0
+    assert len(list(root.glob("docker/registry/v2/blobs/sha256/*/*/data"))) == 4
 
 
 def test_prune_removes_only_blobs_without_a_layout(tmp_path: Path) -> None:
