@@ -67,7 +67,7 @@ def test_swap_lines_of_fstab(line: str, is_swap: bool) -> None:
     ("files", "name", "wanted"),
     [
         # An ordinary Debian kernel.
-        ({"proc/modules": "overlay 163840 9 - Live 0xffffffffc0a1b000\nbridge 311296 1 - Live 0x0\n"}, "overlay", "loaded"),
+        ({"proc/modules": "overlay 163840 9 - Live 0xffffffffc0a1b000\nbridge 3 1 - Live 0x0\n"}, "overlay", "loaded"),
         ({"proc/modules": "overlayfs_x 1 0 - Live 0x0\n"}, "overlay", None),
         # Built in with parameters.
         ({"proc/modules": "", "sys/module/br_netfilter/uevent": ""}, "br_netfilter", "built in"),
