@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 # Salt's functions whose return is a mapping of state results; everything else returns a plain value.
 STATE_FUNCTIONS = frozenset({"state.apply", "state.sls", "state.highstate", "state.single", "state.sls_id"})
@@ -120,6 +120,8 @@ class Step:
         always: run as soon as all of ``after`` have ended, however they ended, even if the job has failed (clean-up).
         deadline_s: seconds that one node may take.
         judge: looks at each node's returned value.
+        in_test_mode: ask the nodes' own test mode ("ask"), nothing changes by it anyway ("reads"), or only
+            say that it would be done ("say").
         reason: why this step is needed, for the plan.
         remedy: what to type when it fails; without one the command that continues the job is named.
     """
@@ -134,6 +136,7 @@ class Step:
     always: bool = False
     deadline_s: float = 600.0
     judge: Judge | None = None
+    in_test_mode: Literal["say", "ask", "reads"] = "say"
     reason: str = ""
     remedy: str = ""
 

@@ -41,11 +41,10 @@ def cluster_dir(state_dir: str | Path, cluster: str) -> Path:
     return directory
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
+def write_private(path: Path, text: str) -> None:
     """Replace a file as a whole, mode 0600: a reader sees the old text or the new one."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        json.dump(data, file, indent=1, sort_keys=False)
-        file.write("\n")
+        file.write(text)
     Path(file.name).replace(path)
 
 
@@ -150,7 +149,7 @@ class Record:
 
     def save(self) -> None:
         """Write the file."""
-        write_json(self.path, self.data)
+        write_private(self.path, json.dumps(self.data, indent=1) + "\n")
 
 
 def step_facts(outcome: Outcome, job_began: float) -> dict[str, Any]:

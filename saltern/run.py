@@ -98,6 +98,7 @@ class Run:
     def __post_init__(self) -> None:
         self.began = self.clock()
         self.job: Job | None = None
+        self.failed_stage = ""
         self.answering: set[str] = set()
         self.status: dict[str, dict[str, Any]] = {}
         self.left_over = False
@@ -149,6 +150,8 @@ class Run:
 
     def do(self, title: str, work: Callable[[], Told]) -> Told:
         """Work at one stage: announced, timed, recorded; what goes wrong is told in one message and ends the run."""
+        if self.failed_stage:
+            return Told(f'not begun, because "{self.failed_stage}" failed', result=False)
         self._prefix = f"stage {self._number(title)}: {title} | "
         self.tell("begins")
         started = self.clock()
@@ -156,6 +159,7 @@ class Run:
             told = work()
         except EXPECTED as err:
             told = Told(str(err), result=False)
+            self.failed_stage = title
             self._note(title, started, told)
             self.close(record.FAILED, err.problems if isinstance(err, StageError) else [Problem("", title, str(err))])
             return told

@@ -14,7 +14,7 @@ from typing import Any
 
 from saltern import machines as cloud
 from saltern import plan, record, verification
-from saltern.job import Call, Judge, Outcome, Problem, Returned, Step
+from saltern.job import STATE_FUNCTIONS, Call, Judge, Outcome, Problem, Returned, Step
 from saltern.run import Run, StageError, Ticker, Told
 
 PING_EVERY_S = 5.0
@@ -221,20 +221,43 @@ def _clock_problems(offsets: Mapping[str, float], max_skew_s: float) -> list[Pro
 
 def reached(run: Run, stage: str) -> Told:
     """The steps of one stage of the bring-up (see saltern.plan.ORDER) have succeeded."""
-    if run.test:
-        return _would_reach(run, stage)
     if run.job is None:
-        run.job = run.new_job(plan.bring_up(picture(run)))
+        steps = plan.bring_up(picture(run))
+        run.job = run.new_job(asking(steps) if run.test else steps)
     keys = [step.key for step in run.job.steps.values() if step.stage == stage]
     if problems := run.job.run(until=keys):
         raise StageError(*problems)
-    return _told([run.job.outcomes[key] for key in keys])
+    told = _told([run.job.outcomes[key] for key in keys])
+    return _foretold(run, stage, told) if run.test else told
 
 
-def _would_reach(run: Run, stage: str) -> Told:
-    steps = [step for step in plan.bring_up(picture(run)) if step.stage == stage]
-    lines = [f"would do: {step.title} on {', '.join(step.targets)}{_because(step)}" for step in steps]
-    return Told("\n".join(lines) or "nothing to do", result=None if steps else True)
+def asking(steps: Sequence[Step]) -> list[Step]:
+    """The steps of a bring-up that the nodes' own test mode can answer for, as calls in test mode."""
+    asked = {step.key for step in steps if step.in_test_mode == "ask"}
+    return [
+        replace(step, call=_tested(step.call), after=tuple(key for key in step.after if key in asked))
+        for step in steps
+        if step.key in asked
+    ]
+
+
+def _tested(call: Call | Callable[[Mapping[str, Outcome]], Call]) -> Call | Callable[[Mapping[str, Outcome]], Call]:
+    """A call, or what makes it, in test mode; a function that only reads is called as it is."""
+    if not isinstance(call, Call):
+        return lambda outcomes: _in_test_mode(call(outcomes))
+    return _in_test_mode(call)
+
+
+def _in_test_mode(call: Call) -> Call:
+    return replace(call, kwarg={**call.kwarg, "test": True}) if call.function in STATE_FUNCTIONS else call
+
+
+def _foretold(run: Run, stage: str, told: Told) -> Told:
+    """What a stage would do: states that would change by the nodes' own word, and steps that are still to be done."""
+    steps = [s for s in plan.bring_up(picture(run)) if s.stage == stage and s.in_test_mode == "say"]
+    lines = [f"would do: {step.title}: {', '.join(step.targets)}{_because(step)}" for step in steps]
+    lines += [f"would change on {node}: {', '.join(states)}" for node, states in told.changes.items()]
+    return replace(told, comment="\n".join(lines) or "nothing to change", result=None if lines else True)
 
 
 def _because(step: Step) -> str:
@@ -249,8 +272,7 @@ def picture(run: Run) -> plan.Picture:
 
 def _service(run: Run) -> tuple[str, str] | None:
     """(namespace, name) of the web service that proves the cluster; None when it is switched off."""
-    built = verification.build(run.cluster)
-    return (built["namespace"], built["service"]) if built["enabled"] else None
+    return (verification.NAMESPACE, verification.NAME) if run.cluster.verification.enabled else None
 
 
 def applied(
@@ -265,7 +287,7 @@ def applied(
     """SLS are applied to nodes; in test mode by the nodes' own test mode."""
     call = plan.apply_call(sls, pillar)
     if run.test:
-        call = Call(call.function, kwarg={**call.kwarg, "test": True})
+        call = _in_test_mode(call)
     step = Step("applied", title, tuple(nodes), call, one_at_a_time=one_at_a_time, deadline_s=deadline_s)
     told = _told([run_steps(run, [step])["applied"]])
     return replace(told, result=None) if run.test and told.changes else told
@@ -304,7 +326,7 @@ def _told(outcomes: Iterable[Outcome]) -> Told:
 def verified(run: Run, deadline_s: float, fetch: Callable[[str], str] | None = None) -> Told:
     """A web service of the cluster answers on its LoadBalancer address, asked from the master."""
     if run.test:
-        return Told("would ask the test service on its LoadBalancer address", result=None)
+        return Told("would ask the test service on its LoadBalancer address; that changes nothing")
     if not run.cluster.verification.enabled:
         return Told("switched off in the definition (verification.enabled)")
     address = (run.job.outcomes if run.job else {})["address"].value()

@@ -46,6 +46,21 @@ TRIVIAL = {
     "    return {'name': name, 'result': True, 'changes': {}, 'comment': 'waited'}\n",
     "_modules/fact.py": "def colour():\n    return 'blue'\n\ndef refuse():\n    raise RuntimeError('no such fact')\n",
 }
+COMPONENTS = (
+    "os",
+    "binaries",
+    "crio",
+    "kubelet",
+    "haproxy",
+    "haproxy/trusted",
+    "cilium",
+    "metallb",
+    "verification",
+    "kubeconfig",
+    "kubeadm/initialised",
+    "kubeadm/joined",
+)
+HERE = Path(__file__).parent
 
 
 def environment() -> dict[str, str]:
@@ -67,6 +82,12 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "salt" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    for name in COMPONENTS:
+        path = root / "salt" / f"{name}.sls" if "/" in name else root / "salt" / name / "init.sls"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{name} is as wanted:\n  member.made:\n    - part: {name}\n")
+    for kind in ("modules", "states"):
+        shutil.copytree(HERE / "stand_ins" / kind, root / "salt" / f"_{kind}", dirs_exist_ok=True)
     shutil.copytree(CHECKOUT / "orchestrate", root / "salt" / "orchestrate")
     (root / "pillar").mkdir()
     shutil.copy(CHECKOUT / "pillar" / "versions.sls", root / "pillar")
@@ -80,8 +101,9 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def master(salt_factories, roots: Path) -> Iterator[object]:
     """The master, with the module directories of docs/architecture.md."""
     settings = {
-        "module_dirs": [str(CHECKOUT)],
+        "module_dirs": [str(CHECKOUT / "salt")],
         "file_roots": {"base": [str(roots / "salt")]},
+        "ext_pillar": [{"saltern": {}}],
         "state_events": True,
         "gather_job_timeout": 3,
         "worker_threads": 3,

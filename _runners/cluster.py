@@ -1,0 +1,194 @@
+"""Answers about the cluster, from the master: validate, preflight, plan, status, summary, kubeconfig.
+
+Read only, but for the file that ``kubeconfig`` writes for the operator. A function that fails returns
+``{"retcode": 1, "error": ...}``, and salt-run exits with 1.
+"""
+
+import sys
+from pathlib import Path
+
+import salt.loader
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from saltern import definition, job, record, report, stages
+from saltern import plan as plans
+from saltern.run import EXPECTED, Run
+
+ORCHESTRATION = "orchestrate.cluster"
+KEY_BITS = 3072
+FACTS_S = 30.0
+
+
+def validate():
+    """Check the definition: everything that is wrong, and what is doubtful.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.validate
+    """
+    found = definition.check(_settings().get("pillar_dirs", []))
+    warnings = [str(finding) for finding in found.warnings]
+    if found.errors:
+        return {"retcode": 1, "errors": [str(finding) for finding in found.errors], "warnings": warnings}
+    return {"valid": f"{found.cluster.name}: {len(found.cluster.nodes)} nodes", "warnings": warnings}
+
+
+def preflight():
+    """Say what stands in the way of a bring-up, on all nodes at once. The nodes get this checkout's modules first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.preflight
+    """
+
+    def findings(run):
+        stages.minions_answer(run, deadline_s=stages.PING_EVERY_S * 2)
+        return stages.preflight(run).comment
+
+    return _answered(findings)
+
+
+def plan():
+    """Say what ``orchestrate.cluster`` would do now, on which nodes, in which order, and why. Changes nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.plan
+    """
+
+    def planned(run):
+        stages.minions_answer(run, deadline_s=stages.PING_EVERY_S)
+        stages.preflight(run)
+        steps = plans.bring_up(stages.picture(run))
+        return report.plan_data(steps) if _wants_data() else report.plan(steps)
+
+    return _answered(planned, test=True)
+
+
+def status():
+    """Say how the cluster stands: nodes Ready, versions, etcd's members. Exit code 1 when something is not as it should.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.status
+        salt-run --out=json cluster.status
+    """
+
+    def stands(run):
+        nodes, etcd = _of_any(run, "kube.nodes"), _of_any(run, "kube.etcd_members")
+        wrong = report.standing(run.cluster, nodes, etcd)
+        told = {"cluster": run.cluster.name, "endpoint": str(run.cluster.endpoint), "healthy": not wrong}
+        return told | ({"retcode": 1, "wrong": wrong} if wrong else {}) | {"nodes": nodes, "etcd": etcd}
+
+    return _answered(stands)
+
+
+def summary():
+    """Print the cluster's nodes, versions, endpoint, the last run's time per stage, and what to type next.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.summary
+    """
+
+    def summed_up(run):
+        last = record.last_run(run.directory, ORCHESTRATION)
+        nodes = _of_any(run, "kube.nodes")
+        if _wants_data():
+            return {"cluster": run.cluster.name, "endpoint": str(run.cluster.endpoint), "nodes": nodes, "run": last}
+        return report.summary(run.cluster, nodes, last)
+
+    return _answered(summed_up)
+
+
+def kubeconfig(path=None):
+    """Fetch an administrator's kubeconfig from a control-plane node, into a file (mode 0600) or to standard output.
+
+    path
+        The file; without it the text is printed, and kept nowhere.
+
+    On its way it is sealed with a key made for this one call, so neither job cache nor event bus hold it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.kubeconfig path=$HOME/.kube/config
+    """
+
+    def fetched(run):
+        key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+        sealed = _of_any(run, "kubeadm.admin_kubeconfig", {"public_key": _public_pem(key)})
+        text = _open(sealed, key)["kubeconfig"]
+        if path is None:
+            sys.stdout.write(text)
+            return {"data": "", "outputter": "quiet"}
+        target = Path(path).expanduser()
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record.write_private(target, text)
+        return f"{target}: written, for https://{run.cluster.endpoint}"
+
+    return _answered(fetched)
+
+
+def _answered(work, test=False):
+    """Do the work with a run of its own; what goes wrong becomes the error that salt-run prints and exits with 1 on."""
+    settings, master = _settings(), __opts__["conf_file"]
+    run = Run(
+        connect=lambda: __utils__["saltern_bus.transport"](master),
+        pillar_dirs=settings.get("pillar_dirs", []),
+        state_dir=settings.get("state_dir", "/var/lib/saltern"),
+        patience=job.Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
+        test=test,
+    )
+    try:
+        told = work(run)
+    except EXPECTED as err:
+        return {"retcode": 1, "error": str(err)}
+    finally:
+        run.close(record.SUCCEEDED)
+    return {"data": told, "outputter": "txt"} if isinstance(told, str) else told
+
+
+def _of_any(run, function, kwarg=None):
+    """What the first control-plane node that can answers. Raises StageError with what each said when none can."""
+    step = job.Step("any", function, run.table.control_plane, job.Call(function, kwarg=kwarg or {}), deadline_s=FACTS_S)
+    asked = run.new_job([step])
+    problems = asked.run()
+    failed = {problem.node for problem in problems}
+    good = [answer.value for node, answer in asked.outcomes["any"].answers.items() if node not in failed]
+    if not good:
+        raise stages.StageError(*problems)
+    return good[0]
+
+
+def _settings():
+    return __opts__.get("saltern", {})
+
+
+def _wants_data():
+    """Whether the operator asked for a format of data (--out=json)."""
+    return bool(__opts__.get("output"))
+
+
+def _public_pem(key):
+    public = key.public_key()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _open(sealed, key):
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    return salt.loader.raw_mod(__opts__, "sealed", functions={})["sealed.open_"](sealed, pem)

@@ -1,0 +1,111 @@
+"""What an operator reads about a cluster: summary, plan, status. Data in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from saltern.job import Step, seconds_text
+from saltern.model import Cluster
+
+NEXT_COMMANDS = (
+    ("how it stands", "salt-run cluster.status"),
+    ("a kubeconfig of your own", "salt-run cluster.kubeconfig path=$HOME/.kube/config"),
+    ("another worker", "salt-cloud -p worker NAME"),
+    ("correct drift", "salt '*' state.apply"),
+    ("the same run again", "salt-run state.orchestrate orchestrate.cluster"),
+)
+
+
+def table(rows: Sequence[Sequence[Any]], indent: str = "  ") -> str:
+    """Rows as aligned columns; the first row is the head."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts)
+    return "\n".join(indent + line for line in lines)
+
+
+def summary(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]], run: Mapping[str, Any] | None) -> str:
+    """The end of a bring-up: nodes, versions, endpoint, time per stage, what is switched off, what to type next.
+
+    Args:
+        cluster: the definition.
+        nodes: as ``kube.nodes`` reports them: name -> {ready, version, ...}.
+        run: the record of the last orchestrate.cluster, if there is one.
+    """
+    parts = [
+        f"{cluster.name}: Kubernetes {cluster.versions.kubernetes}, API at https://{cluster.endpoint}",
+        table([("NODE", "ROLE", "ADDRESS", "READY", "KUBELET"), *_node_rows(cluster, nodes)]),
+        versions(cluster),
+    ]
+    if run:
+        parts.append(f"Last run: {run['result']}, {run['started']}, {seconds_text(run.get('seconds', 0))} minutes")
+        parts.append(table([("STAGE", "SECONDS"), *((s["title"], f"{s['seconds']:.1f}") for s in run["stages"])]))
+    if off := switched_off(cluster):
+        parts.append(f"Switched off in this definition: {', '.join(off)}")
+    parts.append("What to type next:\n" + table([(f"{what}:", command) for what, command in NEXT_COMMANDS]))
+    return "\n\n".join(parts)
+
+
+def _node_rows(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
+    for name, row in cluster.nodes.items():
+        seen = nodes.get(name)
+        if row.role == "load_balancer":
+            ready, version = "-", "-"
+        else:
+            ready = "yes" if seen and seen["ready"] else "no"
+            version = str(seen["version"]) if seen else "not registered"
+        yield name, row.role, str(row.address), ready, version
+
+
+def versions(cluster: Cluster) -> str:
+    """The versions of what was installed, on one line."""
+    enabled = {n: a.version for n, a in cluster.versions.artefacts.items() if n not in cluster.artefacts.disabled}
+    return "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(enabled.items()))
+
+
+def switched_off(cluster: Cluster) -> list[str]:
+    """What the definition leaves out, each with the key that does."""
+    off = [f"{name} (artefacts.disabled)" for name in cluster.artefacts.disabled]
+    return off if cluster.verification.enabled else [*off, "the test service (verification.enabled)"]
+
+
+def plan(steps: Sequence[Step]) -> str:
+    """The steps of a bring-up: what, on which nodes, after what, why."""
+    rows = [
+        (step.stage, step.title, ", ".join(step.targets), ", ".join(step.after) or "-", step.reason or "-")
+        for step in steps
+    ]
+    return table([("STAGE", "STEP", "NODES", "AFTER", "WHY"), *rows])
+
+
+def plan_data(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The same as data."""
+    return [
+        {"stage": s.stage, "step": s.title, "nodes": list(s.targets), "after": list(s.after), "why": s.reason}
+        for s in steps
+    ]
+
+
+def standing(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]], etcd: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is not as the table says, one sentence each; [] when all is well.
+
+    Args:
+        cluster: the definition.
+        nodes: as ``kube.nodes`` reports them.
+        etcd: as ``kube.etcd_members`` reports them.
+    """
+    found = []
+    for node in cluster.kubernetes_nodes:
+        seen = nodes.get(node.name)
+        if seen is None:
+            found.append(f"{node.name}: not registered; {NEXT_COMMANDS[-1][1]}")
+        elif not seen["ready"]:
+            found.append(f"{node.name}: not Ready: {seen['reason']}")
+        elif seen["version"] != f"v{cluster.versions.kubernetes}":
+            found.append(f"{node.name}: kubelet {seen['version']}, the table says v{cluster.versions.kubernetes}")
+    strangers = sorted(set(nodes) - {node.name for node in cluster.kubernetes_nodes})
+    found += [f"{name}: is in the cluster but not in the table" for name in strangers]
+    voting = {member["name"] for member in etcd if not member["learner"]}
+    found += [f"{node.name}: no voting member of etcd" for node in cluster.control_plane if node.name not in voting]
+    return found

@@ -1,0 +1,10 @@
+"""Stand-in for the product's preflight: what stands in the way is written in a file of the minion."""
+
+import json
+import time
+from pathlib import Path
+
+
+def findings():
+    file = Path(__opts__["root_dir"]) / "findings.json"
+    return {"findings": json.loads(file.read_text()) if file.exists() else [], "epoch_s": time.time()}
