@@ -3,6 +3,7 @@ Take away what a membership leaves on a node beside kubeadm's own files. Only ``
 """
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,8 @@ from salt.exceptions import CommandExecutionError
 BPF_ROOT = "/sys/fs/bpf"
 NETWORK_ROOT = "/sys/class/net"
 CGROUP_MOUNT = "/run/cilium/cgroupv2"
-CNI_LINKS = re.compile(r"^(cilium_|lxc)")
+# Cilium names a pod's link "lxc" and 12 hexadecimal digits; lxcbr0 and the like are others'.
+CNI_LINKS = re.compile(r"^(cilium_\w+|lxc_health|lxc[0-9a-f]{12})$")
 OUR_CHAINS = re.compile(r"^(OLD_)?CILIUM_|^KUBE-")
 COMMAND_TIMEOUT_S = 30
 
@@ -162,7 +164,7 @@ def without_our_chains(text):
 def _is_ours(line):
     if line.startswith(":"):
         return bool(OUR_CHAINS.match(line[1:]))
-    words = line.split()
+    words = shlex.split(line)  # a comment of the rule is one word
     chains = [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-A", "-j", "-g")]
     return any(OUR_CHAINS.match(chain) for chain in chains)
 

@@ -53,12 +53,30 @@ def _socket_owners(inodes, proc):
     """``{inode: "name (PID n)"}``, found through the open files of every process."""
     owners = {}
     for process in (path for path in Path(proc).iterdir() if path.name.isdigit()):
-        try:
-            targets = [str(fd.readlink()) for fd in (process / "fd").iterdir()]
-            name = (process / "comm").read_text().strip()
-        except OSError:
-            continue  # it ended while we looked
-        for target in targets:
-            if target.startswith("socket:[") and int(target[8:-1]) in inodes:
-                owners[int(target[8:-1])] = f"{name} (PID {process.name})"
+        for inode in inodes.intersection(_sockets_of(process)):
+            owners[inode] = f"{_name(process)} (PID {process.name})"
     return owners
+
+
+def _sockets_of(process):
+    """Inodes of the sockets that a process has open; none when it ended while we looked."""
+    try:
+        files = list((process / "fd").iterdir())
+    except OSError:
+        return set()
+    targets = [_target(file) for file in files]
+    return {int(target[8:-1]) for target in targets if target.startswith("socket:[")}
+
+
+def _target(file):
+    try:
+        return str(file.readlink())
+    except OSError:
+        return ""  # closed while we looked
+
+
+def _name(process):
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "a process that has ended"

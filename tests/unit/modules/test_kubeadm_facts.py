@@ -1,0 +1,253 @@
+"""What kubeadm has made of a node, read from files like kubeadm's and from sockets that really listen."""
+
+import hashlib
+import os
+import re
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from tests.salt_node import Node
+from tests.unit.modules.member import ENDPOINT, Member, certificate
+
+LISTENING = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:A8B1 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 133407 1 ffff9eb902f50000
+   1: 00000000:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 99 1 ffff9eb902f50000
+   2: 0100007F:A8B1 0100007F:D0F2 01 00000000:00000000 02:0000042A 00000000     0        0 134000 2 ffff9eb902f50000
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Member:
+    """A control-plane node that is no member."""
+    return Member(tmp_path)
+
+
+def test_a_fresh_node(node: Member) -> None:
+    assert node.salt["kubeadm_facts.status"]() == {
+        "role": "control_plane",
+        "control_plane": False,
+        "initialised": False,
+        "joined": False,
+        "unfinished": None,
+        "node_registered": None,
+        "healthy": False,
+        "unhealthy": [],
+        "cluster_ca_hash": None,
+        "foreign": None,
+    }
+
+
+def test_a_control_plane_member(node: Member) -> None:
+    node.with_files()
+    found = node.salt["kubeadm_facts.status"]()
+    assert found["initialised"]
+    assert found["joined"]
+    assert found["healthy"]
+    assert found["node_registered"] is True
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", found["cluster_ca_hash"])
+
+
+def test_a_worker_is_joined_and_never_initialised(tmp_path: Path) -> None:
+    worker = Member(tmp_path, "worker")
+    worker.with_files()
+    found = worker.salt["kubeadm_facts.status"]()
+    assert (found["joined"], found["initialised"], found["control_plane"]) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "said"),
+    [
+        ("kubelet_answers", False, "the kubelet does not answer"),
+        ("api_server_ready", False, "the API server of this node is not ready"),
+        ("node_registered", False, "the cluster has no Node of this name"),
+        ("node_registered", None, "could not be asked"),
+    ],
+)
+def test_a_member_that_is_not_well(node: Member, fact: str, value: bool | None, said: str) -> None:
+    node.with_files()
+    node.answers(**{fact: value})
+    found = node.salt["kubeadm_facts.status"]()
+    assert (found["joined"], found["healthy"]) == (True, False)
+    assert said in found["unhealthy"][0]
+
+
+def test_an_unfinished_call_is_no_membership(node: Member) -> None:
+    node.with_files()
+    node.unfinished("join")
+    found = node.salt["kubeadm_facts.status"]()
+    assert (found["unfinished"], found["joined"], found["healthy"]) == ("join", False, False)
+
+
+@pytest.mark.parametrize("server", [ENDPOINT, "https://192.168.100.151:6443"])
+def test_the_endpoint_and_the_own_api_server_are_ours(node: Member, server: str) -> None:
+    node.with_files(server=server)
+    assert node.salt["kubeadm_facts.status"]()["foreign"] is None
+
+
+def test_another_endpoint_is_foreign(node: Member) -> None:
+    node.with_files(server="https://192.168.100.152:6443")
+    reason = node.salt["kubeadm_facts.status"]()["foreign"]
+    assert reason.endswith(f"points at https://192.168.100.152:6443, the endpoint of this cluster is {ENDPOINT}")
+
+
+def test_another_ca_is_foreign(node: Member) -> None:
+    node.with_files()
+    assert "the CA on this node is" in node.salt["kubeadm_facts.status"]("sha256:" + "0" * 64)["foreign"]
+
+
+def test_an_endpoint_that_another_ca_signed_is_foreign(node: Member) -> None:
+    node.with_files()
+    node.answers(endpoint_trusted=False)
+    assert "did not sign" in node.salt["kubeadm_facts.status"]()["foreign"]
+
+
+def test_an_endpoint_that_does_not_answer_says_nothing(node: Member) -> None:
+    node.with_files()
+    node.answers(endpoint_trusted=None)
+    assert node.salt["kubeadm_facts.status"]()["foreign"] is None
+
+
+@pytest.mark.parametrize(
+    "left",
+    [("etc", "kubernetes", "manifests", "etcd.yaml"), ("var", "lib", "etcd", "member", "snap")],
+)
+def test_leftovers_of_a_cluster_are_foreign(node: Member, left: tuple[str, ...]) -> None:
+    node.file(*left)
+    assert "files of a cluster are left" in node.salt["kubeadm_facts.status"]()["foreign"]
+
+
+def test_a_kubeconfig_that_cannot_be_read_is_foreign(node: Member) -> None:
+    node.file("etc", "kubernetes", "kubelet.conf", text="clusters: [")
+    assert "unreadable" in node.salt["kubeadm_facts.status"]()["foreign"]
+
+
+def test_a_half_made_start_of_ours_is_not_foreign(node: Member) -> None:
+    node.file("etc", "kubernetes", "manifests", "etcd.yaml")
+    node.unfinished("init")
+    assert node.salt["kubeadm_facts.status"]()["foreign"] is None
+
+
+def test_the_ca_hash_is_openssls(node: Member, tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(certificate())
+    key = subprocess.run(
+        ["openssl", "x509", "-pubkey", "-noout", "-in", tmp_path / "ca.crt"], capture_output=True, check=True
+    ).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key, capture_output=True, check=True)
+    expected = f"sha256:{hashlib.sha256(der.stdout).hexdigest()}"
+    assert node.salt["kubeadm_facts.ca_hash"]((tmp_path / "ca.crt").read_bytes()) == expected
+
+
+def test_listening_sockets_are_read_from_the_kernels_table(node: Member) -> None:
+    assert node.salt["ports.listening_sockets"](LISTENING) == {133407: 0xA8B1, 99: 6443}
+
+
+def test_a_port_is_named_with_the_process_that_listens(node: Member) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        holders = node.salt["ports.holders"]([port, 1])
+    name = Path("/proc/self/comm").read_text().strip()
+    assert holders == {port: f"{name} (PID {os.getpid()})"}
+    assert node.salt["ports.holders"]([port]) == {}
+
+
+def test_ports_are_those_of_the_role(tmp_path: Path) -> None:
+    control_plane, worker = Member(tmp_path / "m"), Member(tmp_path / "w", "worker")
+    for node in (control_plane, worker):
+        del node.salt["kubeadm_facts.ports_taken"]
+        node.salt["ports.holders"] = lambda ports: dict.fromkeys(ports, "x (PID 1)")
+    assert len(control_plane.modules["kubeadm_facts"].ports_taken()) == 6
+    assert worker.modules["kubeadm_facts"].ports_taken() == ["port 10250, which kubelet needs, is taken by x (PID 1)"]
+
+
+def test_a_node_without_kubeadm_in_its_pillar_is_told_so(tmp_path: Path) -> None:
+    node = Node(tmp_path, {"saltern": {"node": {"role": "load_balancer"}}}, ["sandbox", "kubeadm_facts"])
+    with pytest.raises(CommandExecutionError, match="control_plane and worker rows"):
+        node.salt["kubeadm_facts.status"]()
+
+
+@pytest.fixture
+def endpoint(node: Member, tmp_path: Path) -> Iterator[Member]:
+    """A node whose endpoint is a TLS server here with a certificate of a CA of its own."""
+    own, key = tmp_path / "server.crt", tmp_path / "server.key"
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:192.0.2.1", "-keyout", str(key), "-out", str(own)]
+    subprocess.run([*request, *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address, port = listener.getsockname()
+        node.pillar["saltern"]["cluster"]["endpoint"] = {"address": address, "port": port}
+        thread = threading.Thread(target=_serve_one, args=(listener, context))
+        thread.start()
+        yield node
+        thread.join()
+
+
+def _serve_one(listener: socket.socket, context: ssl.SSLContext) -> None:
+    connection, _ = listener.accept()
+    try:
+        with context.wrap_socket(connection, server_side=True) as tls:
+            tls.recv(1)
+    except OSError:
+        connection.close()  # the client did not trust us: what one of the tests is about
+
+
+def test_a_certificate_of_the_own_ca_is_trusted_whatever_names_are_in_it(endpoint: Member, tmp_path: Path) -> None:
+    endpoint.with_files(ca=(tmp_path / "server.crt").read_bytes())
+    assert endpoint.modules["kubeadm_facts"].endpoint_trusted() is True
+
+
+def test_a_certificate_of_another_ca_is_not_trusted(endpoint: Member) -> None:
+    endpoint.with_files()
+    assert endpoint.modules["kubeadm_facts"].endpoint_trusted() is False
+
+
+def test_an_endpoint_where_nobody_listens_is_neither(node: Member) -> None:
+    node.with_files()
+    node.pillar["saltern"]["cluster"]["endpoint"] = {"address": "127.0.0.1", "port": 1}
+    assert node.modules["kubeadm_facts"].endpoint_trusted() is None
+
+
+COMPLETE = {"kube.nodes": {"saw-k8s-m-01": {"roles": ["control-plane"]}}, "kube.get": {"kind": "found"}}
+
+
+@pytest.mark.parametrize(
+    ("verb", "changed", "expected"),
+    [
+        ("init", {}, True),
+        ("join", {}, True),
+        ("init", {"kube.get": None}, False),
+        ("join", {"kube.get": None}, True),
+        ("join", {"kube.nodes": {"saw-k8s-m-01": {"roles": []}}}, False),
+    ],
+)
+def test_what_an_unseen_end_is_judged_by(node: Member, verb: str, changed: dict[str, object], expected: bool) -> None:
+    node.with_files()
+    for name, value in (COMPLETE | changed).items():
+        node.salt[name] = lambda *_args, value=value, **_kwargs: value
+    assert node.modules["kubeadm_facts"].complete(verb) is expected
+
+
+@pytest.mark.parametrize("fact", ["kubelet_answers", "api_server_ready", "node_registered"])
+def test_a_member_that_does_not_answer_is_not_complete(node: Member, fact: str) -> None:
+    node.with_files()
+    node.answers(**{fact: False})
+    assert node.modules["kubeadm_facts"].complete("join") is False
+
+
+def test_without_an_api_there_are_no_other_members_to_see(node: Member) -> None:
+    node.answers(api_server_ready=False)
+    assert node.modules["kubeadm_facts"].other_members() == []
+
+
+def test_other_members_are_all_nodes_but_this_one(node: Member) -> None:
+    node.salt["kube.nodes"] = lambda: {"saw-k8s-m-01": {}, "saw-k8s-w-01": {}}
+    assert node.modules["kubeadm_facts"].other_members() == ["saw-k8s-w-01"]
