@@ -11,9 +11,10 @@ import salt.loader
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from saltern import definition, job, record, report, stages
+from saltern import definition, readiness, record, report, stages
 from saltern import plan as plans
-from saltern.run import EXPECTED, Run
+from saltern.run import EXPECTED, Run, StageError
+from saltern.steps import Call, Patience, Step
 
 ORCHESTRATION = "orchestrate.cluster"
 KEY_BITS = 3072
@@ -47,8 +48,8 @@ def preflight():
     """
 
     def findings(run):
-        stages.minions_answer(run, deadline_s=stages.PING_EVERY_S * 2)
-        return stages.preflight(run).comment
+        readiness.minions_answer(run, deadline_s=readiness.PING_EVERY_S * 2)
+        return readiness.preflight(run).comment
 
     return _answered(findings)
 
@@ -64,8 +65,8 @@ def plan():
     """
 
     def planned(run):
-        stages.minions_answer(run, deadline_s=stages.PING_EVERY_S)
-        stages.preflight(run)
+        readiness.minions_answer(run, deadline_s=readiness.PING_EVERY_S)
+        readiness.preflight(run)
         steps = plans.bring_up(stages.picture(run))
         return report.plan_data(steps) if _wants_data() else report.plan(steps)
 
@@ -73,7 +74,7 @@ def plan():
 
 
 def status():
-    """Say how the cluster stands: nodes Ready, versions, etcd's members. Exit code 1 when something is not as it should.
+    """Say how the cluster stands: nodes Ready, versions, etcd's members. Exit code 1 when something is amiss.
 
     CLI Example:
 
@@ -149,7 +150,7 @@ def _answered(work, test=False):
         connect=lambda: __utils__["saltern_bus.transport"](master),
         pillar_dirs=settings.get("pillar_dirs", []),
         state_dir=settings.get("state_dir", "/var/lib/saltern"),
-        patience=job.Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
+        patience=Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
         test=test,
     )
     try:
@@ -163,13 +164,13 @@ def _answered(work, test=False):
 
 def _of_any(run, function, kwarg=None):
     """What the first control-plane node that can answers. Raises StageError with what each said when none can."""
-    step = job.Step("any", function, run.table.control_plane, job.Call(function, kwarg=kwarg or {}), deadline_s=FACTS_S)
+    step = Step("any", function, run.table.control_plane, Call(function, kwarg=kwarg or {}), deadline_s=FACTS_S)
     asked = run.new_job([step])
     problems = asked.run()
     failed = {problem.node for problem in problems}
     good = [answer.value for node, answer in asked.outcomes["any"].answers.items() if node not in failed]
     if not good:
-        raise stages.StageError(*problems)
+        raise StageError(*problems)
     return good[0]
 
 

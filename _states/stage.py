@@ -25,8 +25,9 @@ import sys
 from pathlib import Path
 
 try:
-    from saltern import job, stages
+    from saltern import readiness, stages
     from saltern.run import Run
+    from saltern.steps import Call, Patience
 
     MISSING = ""
 except ImportError as err:  # these files reach the nodes too, where the package saltern is not
@@ -70,7 +71,7 @@ def minions_answer(name, deadline_s=300):
     deadline_s
         Seconds for the minions of machines that have just started.
     """
-    return _stage(name, lambda run: stages.minions_answer(run, deadline_s))
+    return _stage(name, lambda run: readiness.minions_answer(run, deadline_s))
 
 
 def preflight(name):
@@ -79,7 +80,7 @@ def preflight(name):
     name
         The stage's title.
     """
-    return _stage(name, stages.preflight)
+    return _stage(name, readiness.preflight)
 
 
 def reached(name, stage):
@@ -131,7 +132,7 @@ def called(name, function, roles=None, nodes=None, arg=(), kwarg=None, expect=No
     deadline_s
         Seconds that a node may take.
     """
-    call = job.Call(function, tuple(arg), kwarg or {})
+    call = Call(function, tuple(arg), kwarg or {})
     judge = None if expect is None else lambda node, value: _unlike(value, expect)
     return _stage(name, lambda run: stages.called(run, name, _targets(run, roles, nodes), call, judge, deadline_s))
 
@@ -183,7 +184,7 @@ def _new_run():
         # Stages may be included from files that jobs share: the last one is in the file that was called.
         orchestration=chunks[-1]["__sls__"],
         titles=[chunk["__id__"] for chunk in chunks],
-        patience=job.Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
+        patience=Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
         test=bool(__opts__["test"]),
     )
 

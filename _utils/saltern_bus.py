@@ -16,8 +16,8 @@ import salt.utils.event
 import salt.utils.user
 from salt.exceptions import AuthenticationError, AuthorizationError, SaltClientError, SaltReqTimeoutError
 
-from saltern.job import Event, Progressed, Published, Returned, TransportError
 from saltern.run import Keys
+from saltern.steps import Event, Progressed, Published, Returned, TransportError
 
 
 def transport(conf_file: str) -> SaltTransport:

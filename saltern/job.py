@@ -10,180 +10,25 @@ nor runs the job any more is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
 
-# Salt's functions whose return is a mapping of state results; everything else returns a plain value.
-STATE_FUNCTIONS = frozenset({"state.apply", "state.sls", "state.highstate", "state.single", "state.sls_id"})
-
-
-class TransportError(Exception):
-    """The call could not be published (no master, no key): text says what and what to type."""
-
-
-class StepError(Exception):
-    """A step cannot make its call from what the steps before it found: text says what is missing."""
-
-
-@dataclass(frozen=True)
-class Returned:
-    """A node's final answer to a call. ``ok`` is false when the node itself says that the call failed."""
-
-    jid: str
-    node: str
-    value: Any
-    ok: bool = True
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """A node finished one state of a call: ``number`` (1-based) of ``total``."""
-
-    jid: str
-    node: str
-    state_id: str
-    number: int
-    total: int
-
-
-Event = Returned | Progressed
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a transport says about a call it sent: its job ID, and the nodes that will hear it."""
-
-    jid: str
-    expected: frozenset[str]
-
-
-class Transport(Protocol):
-    """The way to the nodes. Events of a call may arrive as soon as ``publish`` is entered; none may be lost."""
-
-    def publish(self, targets: Sequence[str], function: str, arg: Sequence[Any], kwarg: Mapping[str, Any]) -> Published:
-        """Send one call to the targets. Raises TransportError."""
-
-    def events(self, timeout_s: float) -> Iterable[Event]:
-        """Wait at most ``timeout_s`` for a first event; hand over all that are there."""
-
-    def ask_running(self, jid: str, targets: Sequence[str]) -> Published:
-        """Ask the targets whether they still run a job: each answers by a Returned whose value is empty if not."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function of the nodes with its arguments."""
-
-    function: str
-    arg: tuple[Any, ...] = ()
-    kwarg: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that went wrong: on which node, in which step, why, and what to type next.
-
-    ``state_id`` is the failed state when a state failed. ``node`` is empty when no single node is to blame.
-    """
-
-    node: str
-    step: str
-    cause: str
-    remedy: str = ""
-    state_id: str = ""
-
-    def __str__(self) -> str:
-        where = f"{self.node}: " if self.node else ""
-        state = f'"{self.state_id}": ' if self.state_id else ""
-        remedy = f"\n    next: {self.remedy}" if self.remedy else ""
-        return f"{where}{self.step}: {state}{self.cause}{remedy}"
-
-
-Judge = Callable[[str, Any], str | None]
-"""(node, returned value) -> why this is a failure, or None. Only asked about answers that are not failures already."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call to some nodes, and when it may start.
-
-    Args:
-        key: unique name within the job; other steps refer to it in ``after``.
-        title: a phrase for the operator ("CRI-O and kubelet on 7 nodes").
-        targets: the nodes to ask, in order.
-        call: what to call, or a function that makes it from the outcomes so far (for what an earlier step found out).
-        after: keys of steps that must have succeeded first.
-        stage: the stage of the orchestration that waits for this step.
-        one_at_a_time: ask the next node only when the one before has succeeded.
-        always: run as soon as all of ``after`` have ended, however they ended, even if the job has failed (clean-up).
-        deadline_s: seconds that one node may take.
-        judge: looks at each node's returned value.
-        in_test_mode: ask the nodes' own test mode ("ask"), nothing changes by it anyway ("reads"), or only
-            say that it would be done ("say").
-        reason: why this step is needed, for the plan.
-        remedy: what to type when it fails; without one the command that continues the job is named.
-    """
-
-    key: str
-    title: str
-    targets: tuple[str, ...]
-    call: Call | Callable[[Mapping[str, Outcome]], Call]
-    after: tuple[str, ...] = ()
-    stage: str = ""
-    one_at_a_time: bool = False
-    always: bool = False
-    deadline_s: float = 600.0
-    judge: Judge | None = None
-    in_test_mode: Literal["say", "ask", "reads"] = "say"
-    reason: str = ""
-    remedy: str = ""
-
-
-@dataclass
-class Answer:
-    """What one node returned: the value, the seconds it took, the IDs of the states that changed something."""
-
-    node: str
-    value: Any
-    seconds: float
-    changed: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Outcome:
-    """How a step went. Times are the job's clock in seconds; ``ended`` is None while it runs."""
-
-    step: Step
-    started: float
-    ended: float | None = None
-    answers: dict[str, Answer] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def succeeded(self) -> bool:
-        """True once every target has answered well."""
-        return self.ended is not None and not self.problems
-
-    def value(self, node: str | None = None) -> Any:
-        """The value that ``node`` returned (without a node: the only or first one). Raises KeyError."""
-        return self.answers[node or self.step.targets[0]].value
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long silence is borne, in seconds.
-
-    A node that has shown no sign of life for ``silent_s`` is asked whether it still runs the job; it has ``answer_s``
-    to say so and ``strikes`` chances. A loaded node answers late, a dead one never: the defaults allow 45 s to tell.
-    """
-
-    silent_s: float = 15.0
-    answer_s: float = 15.0
-    strikes: int = 2
-    # Between an empty answer and the next question: a job's return may still be on its way when its process is gone.
-    recheck_s: float = 2.0
+from saltern.answers import changed, faults
+from saltern.steps import (
+    Answer,
+    Call,
+    Event,
+    Outcome,
+    Patience,
+    Problem,
+    Progressed,
+    Returned,
+    Step,
+    StepError,
+    Transport,
+    TransportError,
+)
 
 
 @dataclass
@@ -210,48 +55,6 @@ class _Running:
     call: Call
     waiting: list[str]
     watched: dict[str, _Watch] = field(default_factory=dict)
-
-
-def failed_states(value: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(state ID, comment) of the states that failed; those that did not run because another failed are left out."""
-    failed = [(key, ret) for key, ret in value.items() if isinstance(ret, Mapping) and ret.get("result") is False]
-    causes = [(key, ret) for key, ret in failed if ret.get("__state_ran__", True)]
-    return [(state_id(key, ret), one_line(ret.get("comment", ""))) for key, ret in (causes or failed)]
-
-
-def changed_states(value: Any) -> list[str]:
-    """IDs of the states that changed something (in test mode: would change), in the order in which they ran."""
-    if not isinstance(value, Mapping):
-        return []
-    rets = [(key, ret) for key, ret in value.items() if isinstance(ret, Mapping)]
-    rets.sort(key=lambda pair: pair[1].get("__run_num__", 0))
-    return [state_id(key, ret) for key, ret in rets if ret.get("changes") or ret.get("result") is None]
-
-
-def state_id(key: str, ret: Mapping[str, Any]) -> str:
-    """The ID that the SLS gives to a state, from Salt's key ``module_|-ID_|-name_|-function``."""
-    parts = key.split("_|-")
-    return str(ret.get("__id__") or (parts[1] if len(parts) > 1 else key))
-
-
-def one_line(text: Any, limit: int = 600) -> str:
-    """A comment as one line of at most ``limit`` characters: the end is what counts in an error, so the middle goes."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= limit else f"{line[: limit // 3]} ... {line[-limit * 2 // 3 :]}"
-
-
-def faults(function: str, value: Any, ok: bool) -> list[tuple[str, str]]:
-    """What is wrong with a node's answer: [(state ID or "", cause)], empty when nothing is.
-
-    A state function that returns no mapping did not run its states (the SLS does not render, another state run is under
-    way): Salt then returns a list of messages or a text.
-    """
-    if function in STATE_FUNCTIONS:
-        if not isinstance(value, Mapping):
-            return [("", one_line("; ".join(map(str, value)) if isinstance(value, list) else value))]
-        failed = failed_states(value)
-        return failed or ([] if ok else [("", "the node reports a failure without naming a state")])
-    return [] if ok else [("", one_line(value))]
 
 
 def seconds_text(seconds: float) -> str:
@@ -429,7 +232,7 @@ class Job:
         del running.watched[event.node]
         self._changed = True
         running.outcome.answers[event.node] = Answer(
-            event.node, event.value, self.clock() - watch.asked, _changed(running.call, event.value)
+            event.node, event.value, self.clock() - watch.asked, changed(running.call, event.value)
         )
         found = faults(running.call.function, event.value, event.ok)
         if not found and running.step.judge and (cause := running.step.judge(event.node, event.value)):
@@ -532,10 +335,6 @@ class Job:
         if not watch.state_id:
             return f"{node} {elapsed}"
         return f'{node} {watch.number}/{watch.total} after "{watch.state_id}" {elapsed}'
-
-
-def _changed(call: Call, value: Any) -> list[str]:
-    return changed_states(value) if call.function in STATE_FUNCTIONS else []
 
 
 def _check(steps: Sequence[Step], by_key: Mapping[str, Step]) -> None:

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from saltern.job import Problem
 from saltern.run import Run, StageError, Ticker
+from saltern.steps import Problem
 
 # A driver's line about one machine on standard error: "saw-k8s-w-01: cloning from 9000".
 SAID = re.compile(r"^(?P<name>[a-z0-9][-a-z0-9.]*): (?P<what>\S.*)$")

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from saltern.job import Call, Outcome, Step, StepError
 from saltern.model import Cluster
+from saltern.steps import Call, Outcome, Step, StepError
 
 LOAD_BALANCER, CONTROL_PLANE, WORKER = "load_balancer", "control_plane", "worker"
 
@@ -38,6 +38,7 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "control plane prepared": (PREPARED, ("first prepared",)),
     "workers prepared": (PREPARED, ("first prepared",)),
     "members prepared": (PREPARED, ()),
+    "worker members prepared": (PREPARED, ()),
     "initialised": (INITIALISED, ("first prepared", "balancers prepared", "members prepared")),
     "authority read": (INITIALISED, ("initialised",)),
     "authority trusted": (INITIALISED, ("authority read", "balancers prepared")),
@@ -50,7 +51,7 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "nodes ready": (READY, ("cilium", "control plane joined", "workers joined")),
     "verification": (SERVING, ("metallb", "nodes ready")),
     "address": (SERVING, ("verification",)),
-    "kubeconfigs": (SERVING, ("control plane joined", "members prepared")),
+    "kubeconfigs": (SERVING, ("initialised", "control plane joined", "members prepared")),
 }
 
 # Room for the slowest node that is not broken: image pulls over a shared disk on loaded cores. Seconds.
@@ -125,6 +126,10 @@ class Picture:
         """Whether the node has joined (or begun) the cluster."""
         return bool(self.status.get(node, {}).get("joined"))
 
+    def split(self, nodes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(new nodes, members) of these nodes."""
+        return tuple(n for n in nodes if not self.is_member(n)), tuple(n for n in nodes if self.is_member(n))
+
     def healthy(self, node: str) -> bool:
         """Whether the node's own Kubernetes components answer."""
         return bool(self.status.get(node, {}).get("healthy"))
@@ -190,17 +195,17 @@ def _where_to_begin(picture: Picture) -> str:
 def _preparation(picture: Picture, source: str) -> list[Step]:
     """The operating system and runtime: new nodes in parallel, members of a running cluster's control plane in turn."""
     table, node_sls = picture.table, ["os", "binaries", "crio", "kubelet"]
-    new = [node for node in table.control_plane if not picture.is_member(node)]
-    members = tuple(node for node in table.control_plane if picture.is_member(node))
-    begin = picture.source is None
-    first = (source,) if begin else ()
+    new, members = picture.split(table.control_plane)
+    new_workers, old_workers = picture.split(table.workers)
+    first = (source,) if picture.source is None else ()
     others = tuple(node for node in new if node not in first)
     in_turn = _sls(picture, "members prepared", "Preparation of control-plane members", members, node_sls)
     return [
         _sls(picture, "balancers prepared", "Preparation of load balancers", table.load_balancers, ["os", "haproxy"]),
         _sls(picture, "first prepared", "Preparation of the first node", first, node_sls),
         _sls(picture, "control plane prepared", "Preparation of control-plane nodes", others, node_sls),
-        _sls(picture, "workers prepared", "Preparation of workers", table.workers, node_sls),
+        _sls(picture, "workers prepared", "Preparation of workers", new_workers, node_sls),
+        _sls(picture, "worker members prepared", "Preparation of worker members", old_workers, node_sls),
         replace(in_turn, one_at_a_time=True),
     ]
 
@@ -333,8 +338,8 @@ def apply_call(sls: Sequence[str], pillar: Mapping[str, Any] | None = None, conc
     """A state run on a node.
 
     ``concurrent`` is for what acts on the cluster's API and not on the node: it runs beside other state runs there.
-    The others queue behind one that an interrupted run left behind (a number: the call itself waits; True would put
-    the call into a file on the node, join material included).
+    The others queue behind one that an interrupted run left behind: a number makes the call itself wait, where True
+    would put it into a file on the node, join material included.
     """
     kwarg: dict[str, Any] = {"mods": list(sls)} | ({"concurrent": True} if concurrent else {"queue": QUEUE_LENGTH})
     return Call("state.apply", kwarg=kwarg | ({"pillar": dict(pillar)} if pillar else {}))

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from saltern.job import Outcome, Problem
+from saltern.steps import Outcome, Problem
 
 # How a run or a stage can stand.
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"

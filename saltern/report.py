@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from saltern.job import Step, seconds_text
+from saltern.job import seconds_text
 from saltern.model import Cluster
+from saltern.steps import Step
 
 NEXT_COMMANDS = (
     ("how it stands", "salt-run cluster.status"),

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from saltern import definition, record
 from saltern.findings import DefinitionError
-from saltern.job import Job, Patience, Problem, StepError, Transport, TransportError, seconds_text
+from saltern.job import Job, seconds_text
 from saltern.model import Cluster
 from saltern.plan import PlanError, Table
+from saltern.steps import Patience, Problem, StepError, Transport, TransportError
 
 
 @dataclass(frozen=True)
