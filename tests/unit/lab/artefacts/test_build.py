@@ -1,8 +1,11 @@
 """Whole runs over a small definition: downloaded where the vendor's site gives it, built where not, made only once."""
 
+import fcntl
 import hashlib
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,33 @@ def test_builds_what_no_site_gives(run: Run) -> None:
     assert not (run.cache / "mirror" / "debian" / "recipe.json").exists()
     assert (run.cache / "registry/docker/registry/v2/repositories/pause/_manifests/tags/3.10.2").is_dir()
     assert "cilium-cli: left out" in run.lines
+    assert "downloading http" not in run.lines  # a site that does not answer is not asked again for each file
+
+
+def test_a_second_run_at_the_same_time_waits_for_the_first(run: Run) -> None:
+    run.define(NOBODY, TOOL)
+    run.cache.mkdir()
+    with (run.cache / ".artefacts.lock").open("w") as first, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        waiting = threading.Event()
+        second = pool.submit(build.ensure, run.cache, versions_file=run.versions_file, progress=_Announcing(waiting))
+        assert waiting.wait(timeout=60)
+        assert not run.mirrored(NOBODY).exists()
+        fcntl.flock(first, fcntl.LOCK_UN)
+        assert len(second.result(timeout=60)) == 3
+
+
+class _Announcing(Progress):
+    """Tells, by an event, that a run waits for another one."""
+
+    def __init__(self, waiting: threading.Event) -> None:
+        super().__init__(stream=io.StringIO())
+        self._waiting = waiting
+
+    def say(self, text: str) -> None:
+        super().say(text)
+        if "waiting for it to end" in text:
+            self._waiting.set()
 
 
 def test_downloads_what_the_site_gives(run: Run, site: Site) -> None:
