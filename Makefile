@@ -2,7 +2,7 @@
 SETUP := lab/setup.sh
 PYTHON_SOURCES := saltern lab tests _clouds _pillar _runners _modules _states
 
-.PHONY: help up down lab-start lab-env test test-quick test-cluster lint bench build
+.PHONY: help up down lab-start lab-env test test-fast test-cluster lint bench build
 
 help:
 	@echo 'make up          the lab, the machines and the cluster: everything'
@@ -29,9 +29,9 @@ lab-env:
 build:
 	@$(SETUP) build
 
-test: test-quick test-cluster
+test: test-fast test-cluster
 
-test-quick: build
+test-fast: build
 	@$(SETUP) exec pytest tests/unit tests/render tests/functional tests/integration
 
 test-cluster:
