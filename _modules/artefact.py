@@ -225,10 +225,11 @@ def _transfer(artefact, part, space):
         with _opener().open(url, timeout=SILENCE_S) as response, part.open("wb") as sink:
             expected = int(response.headers["Content-Length"]) if response.headers["Content-Length"] else None
             space.claim(part.parent, expected or 0, f"{name} {artefact['version']}")
-            while chunk := response.read(CHUNK_BYTES):
-                digest.update(chunk)
-                sink.write(chunk)
-                got += len(chunk)
+            buffer = memoryview(bytearray(CHUNK_BYTES))
+            while count := response.readinto(buffer):
+                digest.update(buffer[:count])
+                sink.write(buffer[:count])
+                got += count
     except http.client.IncompleteRead as err:
         got += len(err.partial)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as err:
@@ -315,7 +316,7 @@ def _stage_members(artefact, archive, staged, space):
         f"{artefact['name']} {artefact['version']} unpacked",
     )
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        with tarfile.open(archive, "r|gz", bufsize=CHUNK_BYTES) as tar:
             for member in tar:
                 item = wanted.get(_plain(member.name))
                 if item and item["path"] not in staged:
