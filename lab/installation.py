@@ -44,7 +44,7 @@ def mirror(paths: Paths) -> Service:
         "daemon off;",
         "master_process off;",
         "user root;",
-        f"pid {temporary}/pid;",
+        f"pid '{temporary}/pid';",
         "error_log stderr warn;",
         "events { worker_connections 512; }",
         "http {",
@@ -52,8 +52,8 @@ def mirror(paths: Paths) -> Service:
         "  sendfile on;",
         "  tcp_nopush on;",
         "  default_type application/octet-stream;",
-        *(f"  {kind}_temp_path {temporary}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
-        f"  server {{ listen {ADDRESS}:{overlay.MIRROR_PORT}; root {paths.mirror}; autoindex on; }}",
+        *(f"  {kind}_temp_path '{temporary}/{kind}';" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
+        f"  server {{ listen {ADDRESS}:{overlay.MIRROR_PORT}; root '{paths.mirror}'; autoindex on; }}",
         "}",
     ]
     file = _write(paths.lab / "etc/nginx.conf", lines)
@@ -66,7 +66,7 @@ def registry(paths: Paths) -> Service:
         "version: 0.1",
         "log: {level: warn, accesslog: {disabled: true}}",
         "storage:",
-        f"  filesystem: {{rootdirectory: {paths.registry}}}",
+        f"  filesystem: {{rootdirectory: '{paths.registry}'}}",
         "  maintenance: {readonly: {enabled: true}, uploadpurging: {enabled: false}}",
         f"http: {{addr: '{ADDRESS}:{overlay.REGISTRY_PORT}'}}",
     ]

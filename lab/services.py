@@ -76,8 +76,8 @@ class Services:
                 return True
             # None of the services can tell a starter that is not systemd when it is ready.
             time.sleep(0.1)
-        self.stop(service.name)
         reason = "does not listen" if child.poll() is None else f"ended with exit code {child.returncode}"
+        self.stop(service.name)
         raise LabError(f"{service.name} {reason} ({log} says why): {_tail(log)}")
 
     def stop(self, name: str) -> bool:

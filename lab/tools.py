@@ -56,7 +56,8 @@ def shell_lines(paths: Paths) -> str:
     """The same as lines for `eval`; evaluating them again changes nothing."""
     variables = environment(paths)
     own_bin = variables.pop("PATH")
-    lines = [f'case ":$PATH:" in *:{own_bin}:*) ;; *) export PATH={shlex.quote(own_bin)}:"$PATH" ;; esac']
+    quoted = shlex.quote(own_bin)
+    lines = [f'case ":$PATH:" in *:{quoted}:*) ;; *) export PATH={quoted}:"$PATH" ;; esac']
     lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return "\n".join(lines)
 
