@@ -81,12 +81,10 @@ def stamp_of(directories: Sequence[Path]) -> Stamp:
 def check(pillar_dirs: Iterable[str | Path]) -> Report:
     """Read the definition and report everything that is wrong or doubtful, without raising."""
     document = source.read([Path(directory) for directory in pillar_dirs])
-    cluster, found = validate(document.data)
-    absent = () if source.VERSIONS in document.data else ((source.VERSIONS,),)  # reported as a missing file
-    errors = [
-        *document.errors,
-        *(located(problem, document) for problem in found if not problem.warning and problem.key not in absent),
-    ]
+    cluster, found = (None, []) if source.CLUSTER_FILE in document.missing else validate(document.data)
+    if source.VERSIONS_FILE in document.missing:
+        found = [problem for problem in found if problem.key[0] != source.VERSIONS]
+    errors = [*document.errors, *(located(problem, document) for problem in found if not problem.warning)]
     warnings = [*document.warnings, *(located(problem, document) for problem in found if problem.warning)]
     return Report(None if errors else cluster, in_file_order(errors), in_file_order(warnings))
 

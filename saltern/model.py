@@ -17,7 +17,6 @@ from saltern.parts import (
     ArtefactOptions,
     Cilium,
     ClusterSettings,
-    DnsLabel,
     HAProxy,
     Kubeadm,
     Kubelet,
@@ -66,7 +65,7 @@ class Cluster(Model):
     """One cluster: the whole definition, and what follows from it."""
 
     settings: ClusterSettings = Field(alias="cluster", description="a mapping with name and network")
-    nodes: dict[DnsLabel, Node] = Field(min_length=1, description="a mapping of machine names to rows")
+    nodes: dict[str, Node] = Field(min_length=1, description="a mapping of machine names to rows")
     proxmox: Proxmox = Field(default=Proxmox(), description="a mapping")
     master: Master = Field(description="{address: ...}")
     operator: Operator = Field(default=Operator(), description="a mapping")
@@ -246,12 +245,7 @@ def _rowless(cluster: Cluster, name: str, role: Role, address: IPv4Address | Non
     example = next(iter(cluster.by_role(role)), None)
     chosen: MachineSize | Node | None = size or example
     if address is None or chosen is None:
-        lacking = "an address" if address is None else f"a size: no row of the table is a {role}"
-        raise LookupError(f"{name} has no row in nodes (cluster.sls), and there is {lacking}: add a row for it")
-    return Node(
-        role=role,
-        address=address,
-        cpus=chosen.cpus,
-        memory_gib=chosen.memory_gib,
-        disk_gib=chosen.disk_gib,
-    )
+        lacking = "address" if address is None else f"size, and no row of the table is a {role} to go by"
+        raise LookupError(f"{name} has no row in nodes (cluster.sls) and was given no {lacking}: add a row for it")
+    sizes = {"cpus": chosen.cpus, "memory_gib": chosen.memory_gib, "disk_gib": chosen.disk_gib}
+    return Node.model_validate({"role": role, "address": str(address), **sizes})

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from saltern.parts import DNS_LABEL, NO_DNS_LABEL
 from saltern.problems import Draft, Problem, Rule, node_key
 
 ENOUGH_CONTROL_PLANE_NODES = 5  # more members slow etcd's writes and gain little (etcd FAQ)
 MIN_CONTROL_PLANE_CPUS = 2  # kubeadm's preflight check NumCPU
 MIN_CONTROL_PLANE_MEMORY_GIB = 2  # kubeadm's preflight check Mem wants 1700 MB
+
+
+def names_valid(draft: Draft) -> Iterator[Problem]:
+    """A row's name is a host name, a minion ID and a Kubernetes node name in one; a pool's is a resource's name."""
+    for key, names in ((("nodes",), draft.cluster.nodes), (("metallb", "pools"), draft.cluster.metallb.pools)):
+        for name in names:
+            if not re.fullmatch(DNS_LABEL, name):
+                yield Problem((*key, name), f"the name is {NO_DNS_LABEL}", f"write {suggested(name)}, or another name")
+
+
+def suggested(name: str) -> str:
+    """The DNS label that comes closest to a name.
+
+    >>> suggested("Saw_K8s_W_05")
+    'saw-k8s-w-05'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63] or "saw-k8s-w-05"
 
 
 def control_plane_size(draft: Draft) -> Iterator[Problem]:
@@ -61,6 +80,7 @@ def control_plane_resources(draft: Draft) -> Iterator[Problem]:
 
 
 RULES: tuple[Rule, ...] = (
+    names_valid,
     control_plane_size,
     load_balancer_count,
     worker_count,

@@ -63,13 +63,9 @@ AS_TEXT = PlainSerializer(str, return_type=str)
 Address = Annotated[IPv4Address, parsed(IPv4Address, "not an IPv4 address"), AS_TEXT]
 Cidr = Annotated[IPv4Network, parsed(parse_cidr, "not an IPv4 network in CIDR form"), AS_TEXT]
 Range = Annotated[AddressRange, parsed(parse_range, "not a range of IPv4 addresses"), AS_TEXT]
-DnsLabel = Annotated[
-    str,
-    matching(
-        r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
-        "not a DNS label: up to 63 lower-case letters, digits and inner dashes (RFC 1123)",
-    ),
-]
+DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+NO_DNS_LABEL = "not a DNS label: up to 63 lower-case letters, digits and inner dashes (RFC 1123)"
+DnsLabel = Annotated[str, matching(DNS_LABEL, NO_DNS_LABEL)]
 Version = Annotated[str, matching(r"\d+\.\d+\.\d+", "not a full version of three numbers")]
 Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "not a SHA-256 sum: 64 lower-case hexadecimal digits")]
 AbsolutePath = Annotated[str, matching(r"(/[\w.@+-]+)+", "not an absolute path below /, without a slash at its end")]
@@ -228,7 +224,7 @@ class MetalLB(Model):
     """MetalLB's chart and address pools (key ``metallb``)."""
 
     values: dict[str, Any] = Field(default={}, description="a mapping of chart values")
-    pools: dict[DnsLabel, list[Range]] = Field(
+    pools: dict[str, list[Range]] = Field(
         min_length=1, description="pools of ranges, like {default: [192.168.100.200-192.168.100.220]}"
     )
 

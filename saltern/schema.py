@@ -19,7 +19,8 @@ from saltern.problems import STAND_IN, Key, Problem
 
 # Stand-ins for required values that are missing or wrong: nothing is reported about them (addresses: RFC 5737).
 NETWORK = {"cidr": "192.0.2.0/24", "gateway": "192.0.2.1", "dns": ["192.0.2.1"]}
-NODES = {STAND_IN: {"role": "worker", "address": "192.0.2.2", "cpus": 1, "memory_gib": 1, "disk_gib": 1}}
+ROW = {"role": "worker", "address": "192.0.2.2", "cpus": 2, "memory_gib": 2, "disk_gib": 1}
+ARTEFACT = {"version": "0.0.0", "url": f"http://{STAND_IN}", "format": "binary"}
 POOLS = {STAND_IN: ["192.0.2.4-192.0.2.5"]}
 VERSIONS = {"kubernetes": "0.0.0", "crio": "0.0.0", "pause_image": STAND_IN, "artefacts": {}}
 STAND_INS: dict[Key, Any] = {
@@ -27,7 +28,7 @@ STAND_INS: dict[Key, Any] = {
     ("cluster", "name"): STAND_IN,
     ("cluster", "network"): NETWORK,
     **{("cluster", "network", name): value for name, value in NETWORK.items()},
-    ("nodes",): NODES,
+    ("nodes",): {STAND_IN: ROW},
     ("master",): {"address": "192.0.2.3"},
     ("master", "address"): "192.0.2.3",
     ("metallb",): {"pools": POOLS},
@@ -35,9 +36,11 @@ STAND_INS: dict[Key, Any] = {
     ("versions",): VERSIONS,
     **{("versions", name): value for name, value in VERSIONS.items()},
 }
-# Below these keys an entry goes as a whole when a part of it is wrong: there is no stand-in for half a machine.
+# The same for parts of an entry, below whatever name it has.
+ENTRY_STAND_INS: dict[Key, dict[str, Any]] = {("nodes",): ROW, ("versions", "artefacts"): ARTEFACT}
+# Below these keys an entry goes as a whole when a part of it is wrong: nothing can stand in for half a range.
 UNQUOTED = ("int_type", "bool_type")  # pydantic's errors for text where YAML has a type of its own
-ENTRIES: tuple[Key, ...] = (("nodes",), ("versions", "artefacts"), ("metallb", "pools"), ("haproxy",))
+ENTRIES: tuple[Key, ...] = (("metallb", "pools"), ("haproxy",))
 
 
 def parse(data: dict[str, Any]) -> tuple[Cluster | None, list[Problem]]:
@@ -68,9 +71,6 @@ def problem(error: ErrorDetails) -> Problem:
     key = key_of(error)
     if error["type"] == "extra_forbidden":
         return unknown_key(key)
-    if error["loc"][-1] == "[key]":
-        remedy = "write another name, like saw-k8s-w-05 for a machine"
-        return Problem(key, f"the name is {error['msg']}", remedy, value="")
     field = field_at(key)
     wanted = (field.description if field else None) or "its value as docs/production.md shows it"
     if error["type"] == "missing":
@@ -171,7 +171,15 @@ def remove(data: dict[str, Any], key: Key) -> None:
     owner = reach(data, key[:-1])
     if not isinstance(owner, dict):
         return  # a part above it is gone already
-    if key in STAND_INS:
-        owner[key[-1]] = copy.deepcopy(STAND_INS[key])
-    else:
+    substitute = stand_in(key)
+    if substitute is None:
         owner.pop(key[-1], None)
+    else:
+        owner[key[-1]] = copy.deepcopy(substitute)
+
+
+def stand_in(key: Key) -> Any:
+    """What stands in for a broken or missing value, or None where the model can do without it."""
+    if key in STAND_INS:
+        return STAND_INS[key]
+    return ENTRY_STAND_INS.get(key[:-2], {}).get(key[-1])

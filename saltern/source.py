@@ -40,6 +40,7 @@ class Document:
 
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[Key, Place] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)  # names of files that no directory has
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
 
@@ -65,10 +66,10 @@ def read(directories: Sequence[Path]) -> Document:
     for path, below in files(directories):
         if path.is_file():
             merge_file(document, path, below)
-    for name, below in ((CLUSTER_FILE, ("nodes",)), (VERSIONS_FILE, (VERSIONS,))):
+    for name in (CLUSTER_FILE, VERSIONS_FILE):
         if not any((directory / name).is_file() for directory in directories):
+            document.missing.append(name)
             document.errors.append(missing_file(name, directories))
-            document.places.pop(below, None)
     return document
 
 

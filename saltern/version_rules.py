@@ -136,7 +136,9 @@ def unpinned(name: str, artefact: Artefact, arch: Architecture) -> Problem:
     )
     if artefacts.KINDS[name].optional:
         remedy += f", or do without: artefacts.disabled: [{name}] in cluster.sls"
-    return Problem(artefact_key(name, "sha256"), rule, remedy)
+    below: tuple[Key, ...] = (("version",), ("url",), ("sha256", arch), ("sha256", "any"))
+    reads = tuple(artefact_key(name, *part) for part in below)
+    return Problem(artefact_key(name, "sha256"), rule, remedy, reads=reads)
 
 
 RULES: tuple[Rule, ...] = (

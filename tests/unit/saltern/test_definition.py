@@ -97,9 +97,17 @@ def test_a_missing_versions_file_is_one_finding(tmp_path):
     assert [finding.path for finding in found.errors] == ["saltern.pillar_dirs"]
 
 
+def test_a_missing_cluster_file_is_one_finding(tmp_path):
+    found = definition.check([write(tmp_path, versions={"kubernetes": "1.36.4"})])
+    assert [(finding.path, finding.rule) for finding in found.errors] == [
+        ("saltern.pillar_dirs", f"there is no cluster.sls (looked in: {tmp_path})")
+    ]
+
+
 def test_no_directory_at_all_is_an_error_not_a_crash():
-    with pytest.raises(DefinitionError, match="no directory at all"):
+    with pytest.raises(DefinitionError, match="no directory at all") as raised:
         definition.load([])
+    assert len(raised.value.findings) == 2
 
 
 def test_warnings_stop_nothing(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from saltern.findings import Finding
@@ -336,8 +338,9 @@ VERSION_ERRORS = [
 ]
 
 
-def said(findings: tuple[Finding, ...], path: str) -> list[Finding]:
-    return [finding for finding in findings if finding.path == path]
+def cases(names: tuple[str, ...], table: list[tuple[Any, ...]]) -> pytest.MarkDecorator:
+    """Parametrise a test by a table whose first column is the case's title."""
+    return pytest.mark.parametrize(names, [case[1:] for case in table], ids=[case[0] for case in table])
 
 
 def check(found: tuple[Finding, ...], path: str, rule: str, remedy: str) -> None:
@@ -347,18 +350,12 @@ def check(found: tuple[Finding, ...], path: str, rule: str, remedy: str) -> None
     assert remedy in found[0].remedy
 
 
-@pytest.mark.parametrize(
-    ("overlay", "path", "rule", "remedy"), [case[1:] for case in ERRORS], ids=[case[0] for case in ERRORS]
-)
+@cases(("overlay", "path", "rule", "remedy"), ERRORS)
 def test_a_broken_rule_is_the_one_finding(tmp_path, overlay, path, rule, remedy):
     check(report(tmp_path, cluster=overlay).errors, path, rule, remedy)
 
 
-@pytest.mark.parametrize(
-    ("overlay", "path", "rule", "remedy"),
-    [case[1:] for case in VERSION_ERRORS],
-    ids=[case[0] for case in VERSION_ERRORS],
-)
+@cases(("overlay", "path", "rule", "remedy"), VERSION_ERRORS)
 def test_a_broken_rule_about_versions_is_the_one_finding(tmp_path, overlay, path, rule, remedy):
     check(report(tmp_path, versions=overlay).errors, path, rule, remedy)
 
@@ -404,9 +401,7 @@ WARNINGS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("cluster", "versions", "path", "rule"), [case[1:] for case in WARNINGS], ids=[case[0] for case in WARNINGS]
-)
+@cases(("cluster", "versions", "path", "rule"), WARNINGS)
 def test_a_doubt_is_a_warning_and_stops_nothing(tmp_path, cluster, versions, path, rule):
     found = report(tmp_path, cluster=cluster, versions=versions)
     assert found.errors == ()
@@ -438,7 +433,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize("overlay", [case[1] for case in RIGHT], ids=[case[0] for case in RIGHT])
+@cases(("overlay",), RIGHT)
 def test_what_is_right_is_not_reported(tmp_path, overlay):
     found = report(tmp_path, cluster=overlay)
     assert (found.errors, found.warnings) == ((), ())
