@@ -16,7 +16,7 @@ from lab.proxmox.protocol import PhrasedProtocol
 
 LOG = logging.getLogger(__name__)
 # Connections that clients keep open must not keep the server from ending.
-_CLOSE_WITHIN_S = 5
+_CLOSE_WITHIN_S = 2
 
 
 def configuration(datacentre: Datacentre, pair: KeyPair) -> uvicorn.Config:

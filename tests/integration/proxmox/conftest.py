@@ -71,10 +71,13 @@ class Client:
     headers: dict[str, str] = field(default_factory=dict)
 
     def send(self, method: str, path: str, body: str | bytes | None = None, **headers: str) -> Answer:
+        return self.fetch(method, f"/api2/json{path}", body, **headers)
+
+    def fetch(self, method: str, path: str, body: str | bytes | None = None, **headers: str) -> Answer:
         context = ssl.create_default_context(cafile=str(self.ca))
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=30)
         with contextlib.closing(connection):
-            connection.request(method, f"/api2/json{path}", body, self.headers | headers)
+            connection.request(method, path, body, self.headers | headers)
             response = connection.getresponse()
             return Answer(response.status, response.reason, response.read())
 
