@@ -81,7 +81,7 @@ class ScratchNode:
         Raises:
             LabError: Salt's output is not JSON (the function failed before it could return).
         """
-        argv = ["salt-call", "--local", "--out=json", "--log-level=error", f"--module-dirs={CHECKOUT_IN_NODE}"]
+        argv = ["salt-call", "--local", "--out=json", "--log-level=error", f"--module-dirs={CHECKOUT_IN_NODE}/salt"]
         argv += [f"--file-root={CHECKOUT_IN_NODE}/salt", function, *arguments]
         argv += ["test=True"] if test else []
         argv += [f"pillar={json.dumps(pillar)}"] if pillar is not None else []
