@@ -8,7 +8,8 @@ from saltern.artefacts import chart_file
 from saltern.merging import merged
 from saltern.model import Cluster
 
-MOST_OPERATOR_REPLICAS = 2  # one leads, one waits; they never share a node
+# Above so many nodes Cilium's operator has a second replica: one leads, one waits, and they never share a node.
+NODES_OF_ONE_OPERATOR = 2
 METALLB_NAMESPACE = "metallb-system"
 METALLB_API = "metallb.io/v1beta1"
 
@@ -39,7 +40,7 @@ def release(cluster: Cluster, name: str, namespace: str, values: dict[str, Any])
 def cilium_values(cluster: Cluster) -> dict[str, Any]:
     """Cilium's values: reference document 0's, with the definition's own over them."""
     sandbox, endpoint = cluster.paths.sandbox, cluster.endpoint
-    replicas = min(MOST_OPERATOR_REPLICAS, len(cluster.kubernetes_nodes))
+    replicas = 2 if len(cluster.kubernetes_nodes) > NODES_OF_ONE_OPERATOR else 1
     derived: dict[str, Any] = {
         "k8sServiceHost": str(endpoint.address),
         "k8sServicePort": endpoint.port,

@@ -287,6 +287,14 @@ VERSION_ERRORS = [
         "kubelet's (1.36.4)",
         "1.36.x",
     ),
+    (
+        "Kubernetes older than v1beta4",
+        {"kubernetes": "1.30.0", "crio": "1.30.0"}
+        | {"artefacts": {name: {"version": "1.30.0"} for name in ("kubeadm", "kubelet", "kubectl", "crio")}},
+        "kubernetes",
+        "v1beta4 from 1.31 on",
+        "1.31.0 or newer",
+    ),
     ("CRI-O unlike its artefact", {"crio": "1.36.2"}, "artefacts.crio.version", "unlike crio = 1.36.2", "sha256"),
     (
         "kubelet of another patch",
