@@ -419,9 +419,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 class Server:
     """The fake behind TLS on a free port of loopback."""
 
-    def __init__(self, fake: FakeProxmox, directory: Path) -> None:
+    def __init__(self, fake: FakeProxmox, ca_file: Path, chain: Path) -> None:
         self.fake = fake
-        self.ca_file, chain = certificate(directory)
+        self.ca_file = ca_file
         handler = type("Handler", (_Handler,), {"fake": fake})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True

@@ -1,0 +1,230 @@
+"""The connection on the wire: login, tasks, and each kind of error with the call, Proxmox's text and the remedy."""
+
+from __future__ import annotations
+
+import http.server
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from saltern.proxmox import errors, tasks
+from saltern.proxmox import settings as provider_settings
+from saltern.proxmox.api import Proxmox
+from tests.unit.clouds.conftest import Pauses
+from tests.unit.clouds.fake_proxmox import PASSWORD, TOKEN_NAME, TOKEN_VALUE, USER, FakeProxmox
+
+Connect = Callable[..., Proxmox]
+
+
+@pytest.fixture
+def connect(provider: dict[str, Any]) -> Connect:
+    def with_changes(**changes: Any) -> Proxmox:
+        return Proxmox(provider_settings.read("p", provider | changes))
+
+    return with_changes
+
+
+def test_a_password_logs_in_once_and_changes_carry_the_csrf_token(api: Proxmox, fake: FakeProxmox) -> None:
+    api.call("GET", "nodes")
+    api.call("POST", "nodes/pve/qemu/9000/status/start")
+    assert [what for what, _ in fake.calls] == [
+        "POST access/ticket",
+        "GET nodes",
+        "POST nodes/pve/qemu/9000/status/start",
+    ]
+
+
+def test_an_old_ticket_is_exchanged(api: Proxmox, fake: FakeProxmox) -> None:
+    api._session.auth._since -= 3601
+    with pytest.raises(errors.CredentialsError):
+        api.call("GET", "nodes")  # the fake takes the ticket for a wrong password: that it was sent is the point
+    assert fake.parameters("access/ticket") == {"username": USER, "password": "PVE:t"}
+
+
+def test_a_token_needs_no_login(connect: Connect, fake: FakeProxmox) -> None:
+    token = {"password": None, "token_name": TOKEN_NAME, "token_value": TOKEN_VALUE}
+    assert connect(**token).call("GET", "nodes")[0]["node"] == "pve"
+    assert [what for what, _ in fake.calls] == ["GET nodes"]
+
+
+def test_wrong_password(connect: Connect) -> None:
+    with pytest.raises(errors.CredentialsError) as wrong:
+        connect(**{"password": "wrong one"})
+    assert str(wrong.value) == (
+        "POST access/ticket: 401 authentication failure. The password of saltern@pve is wrong, or the user is not in "
+        "that realm: correct user (name@pam or name@pve) and password in the provider file."
+    )
+
+
+def test_wrong_token(connect: Connect) -> None:
+    api = connect(**{"password": None, "token_name": TOKEN_NAME, "token_value": "wrong one"})
+    with pytest.raises(
+        errors.CredentialsError, match=r"401 invalid token value!.*The token saltern@pve!cloud"
+    ) as wrong:
+        api.call("GET", "nodes")
+    assert "wrong one" not in str(wrong.value)
+
+
+def test_a_certificate_of_an_unknown_authority(connect: Connect) -> None:
+    with pytest.raises(errors.CertificateNotTrustedError, match=r"127\.0\.0\.1:\d+ is not accepted.*pve-root-ca\.pem"):
+        connect(verify_ssl=True)
+
+
+def test_a_certificate_for_another_name(connect: Connect) -> None:
+    with pytest.raises(errors.CertificateNotTrustedError, match="url that the certificate names"):
+        connect(url="localhost")
+
+
+def test_verification_can_be_switched_off(connect: Connect) -> None:
+    assert connect(verify_ssl=False).call("GET", "nodes")
+
+
+def test_nobody_listens(connect: Connect) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(errors.UnreachableError, match=f"127.0.0.1:{port} cannot be reached.*Connection refused"):
+            connect(port=port)
+
+
+def test_an_unknown_host(connect: Connect) -> None:
+    with pytest.raises(errors.UnreachableError, match=r"pve\.invalid:\d+ cannot be reached"):
+        connect(url="pve.invalid")
+
+
+def test_plain_http_answers(connect: Connect) -> None:
+    plain = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    thread = threading.Thread(target=plain.handle_request, daemon=True)
+    thread.start()
+    with pytest.raises(errors.ProxmoxError, match=r"127\.0\.0\.1"):
+        connect(port=plain.server_address[1])
+    thread.join()
+    plain.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind", "remedy"),
+    [
+        (
+            403,
+            "Permission check failed (/vms/9000, VM.Clone)",
+            errors.PermissionDeniedError,
+            "saltern@pve needs the privilege VM.Clone on /vms/9000: .*pveum acl modify /vms/9000 --users 'saltern@pve'",
+        ),
+        (
+            403,
+            "Permission check failed (/storage/local, Datastore.AllocateTemplate|Datastore.Allocate)",
+            errors.PermissionDeniedError,
+            "Datastore.AllocateTemplate or Datastore.Allocate on /storage/local",
+        ),
+        (403, "Permission check failed", errors.PermissionDeniedError, "lacks VM.Allocate on /vms"),
+        (595, "No route to host", errors.NodeOfflineError, "this Proxmox node does not"),
+        (596, "Connection timed out", errors.NodeOfflineError, "this Proxmox node does not"),
+        (500, "hostname lookup 'x' failed - no address", errors.NotFoundError, "proxmox.node"),
+        (500, "cluster not ready - no quorum?", errors.RefusedError, "pvecm status"),
+        (
+            500,
+            "Configuration file 'nodes/pve/qemu-server/1.conf' does not exist",
+            errors.NotFoundError,
+            "salt-cloud -Q",
+        ),
+        (500, "unable to find configuration file for VM 1 on node 'pve'", errors.NotFoundError, "salt-cloud -Q"),
+        (500, "unable to create VM 1: config file already exists", errors.MachineIdTakenError, "same moment"),
+        (500, "can't lock file '/x' - got timeout", errors.BusyError, "parallel_clones"),
+        (500, "cfs-lock 'storage-x' error: got lock request timeout", errors.BusyError, "parallel_clones"),
+        (500, "not enough free space (1 < 2)", errors.StorageFullError, "proxmox.storage"),
+        (500, "storage 'local' does not support 'iso' content", errors.RefusedError, "pvesm set STORAGE --content"),
+        (500, "VM is locked (backup)", errors.RefusedError, "wait until it has ended"),
+        (500, "QEMU guest agent is not running", errors.AgentNotRunningError, "qemu-guest-agent"),
+        (500, "No QEMU guest agent configured", errors.AgentNotRunningError, "agent=1"),
+        (500, "something new", errors.RefusedError, "task list"),
+        (401, "permission denied - invalid PVE ticket", errors.CredentialsError, "run the command again"),
+    ],
+)
+def test_errors_name_call_text_and_remedy(
+    api: Proxmox, fake: FakeProxmox, status: int, reason: str, kind: type[errors.ProxmoxError], remedy: str
+) -> None:
+    fake.fail("GET nodes", status, reason)
+    with pytest.raises(kind, match=remedy) as failed:
+        api.call("GET", "nodes")
+    assert type(failed.value) is kind
+    assert str(failed.value).startswith(f"GET nodes: {status} {reason}. ")
+
+
+def test_a_token_s_privileges_are_given_to_the_token(connect: Connect, fake: FakeProxmox) -> None:
+    fake.fail("GET nodes", 403, "Permission check failed (/, Sys.Audit)")
+    api = connect(password=None, token_name=TOKEN_NAME, token_value=TOKEN_VALUE)
+    with pytest.raises(errors.PermissionDeniedError, match="--tokens 'saltern@pve!cloud'"):
+        api.call("GET", "nodes")
+
+
+def test_a_wrong_parameter_is_named(api: Proxmox) -> None:
+    with pytest.raises(errors.RefusedError, match=r"400 Parameter verification failed\. \(colour: property is not def"):
+        api.call("POST", "nodes/pve/qemu/9000/config", colour="red")
+
+
+def test_nothing_secret_is_logged(connect: Connect, fake: FakeProxmox, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    connect().upload_iso("pve", "local", "x.iso", b"the private key", 10)
+    connect(password=None, token_name=TOKEN_NAME, token_value=TOKEN_VALUE).call("GET", "nodes")
+    assert caplog.text
+    for secret in (PASSWORD, "right+password", "right%20password", TOKEN_VALUE, "private key", "PVE:t"):
+        assert secret not in caplog.text
+
+
+# Tasks.
+
+
+@pytest.mark.parametrize(
+    ("text", "node", "kind"),
+    [
+        ("UPID:pve:0003A5B1:0279F6F3:6740F2A1:qmclone:9000:root@pam:", "pve", "qmclone"),
+        ("UPID:pve2:0003A5B1:0279F6F3:6740F2A1:imgcopy::saltern@pve!cloud:", "pve2", "imgcopy"),
+    ],
+)
+def test_a_upid_names_node_and_type(text: str, node: str, kind: str) -> None:
+    upid = tasks.Upid.parse(text)
+    assert (upid.node, upid.type, upid.text) == (node, kind, text)
+
+
+def test_what_is_no_upid_is_refused() -> None:
+    with pytest.raises(ValueError, match="'100'"):
+        tasks.Upid.parse("100")
+
+
+@pytest.mark.parametrize(
+    ("status", "good"), [("OK", True), ("WARNINGS: 2", True), ("unexpected status", False), ("stopped", False)]
+)
+def test_only_the_exit_status_tells_success(status: str, good: bool) -> None:
+    assert tasks.succeeded(status) is good
+
+
+def test_a_task_is_asked_for_at_growing_pauses(api: Proxmox, fake: FakeProxmox, pauses: Pauses) -> None:
+    fake.polls_per_task = 20
+    api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
+    assert len(pauses) == 20
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 0.5 <= pauses[-1] <= 2
+
+
+def test_a_task_that_does_not_end_is_named(api: Proxmox, fake: FakeProxmox) -> None:
+    fake.polls_per_task = 1000
+    with pytest.raises(errors.TimedOutError, match=r"qmstop.* still runs after 0 s.*pvenode task log UPID"):
+        api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=0)
+
+
+def test_a_failed_task_has_its_text_and_log(api: Proxmox, fake: FakeProxmox) -> None:
+    fake.fail_task("status/stop", "it broke")
+    with pytest.raises(errors.TaskFailedError) as failed:
+        api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
+    assert str(failed.value).startswith("POST nodes/pve/qemu/9000/status/stop: the task failed: it broke. ")
+    assert failed.value.log[-1] == "TASK ERROR: it broke"
+
+
+def test_a_call_that_ends_at_once_starts_no_wait(api: Proxmox, fake: FakeProxmox) -> None:
+    api.finish("POST x", None, 0)
+    assert fake.made("GET") == []
