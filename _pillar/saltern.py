@@ -7,7 +7,7 @@ Configuration of the master:
 
     saltern: {pillar_dirs: [/srv/saltern/pillar, /etc/saltern/pillar]}
     ext_pillar: [{saltern: {}}]
-    module_dirs: [/srv/saltern]
+    module_dirs: [/srv/saltern/salt]
 
 A minion is known by its ID only; nothing that it says about itself is used.
 """

@@ -35,7 +35,7 @@ def master_config(paths: Paths) -> dict[str, Any]:
         "log_level": "warning",
         "log_level_logfile": "info",
         "file_roots": {"base": [str(paths.checkout / "salt")]},
-        "module_dirs": [str(paths.checkout)],
+        "module_dirs": [str(paths.checkout / "salt")],
         "ext_pillar": [{"saltern": {}}],
         "saltern": {
             "pillar_dirs": [str(paths.checkout / "pillar"), str(paths.pillar)],

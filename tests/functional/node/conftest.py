@@ -30,7 +30,7 @@ class Minion:
             "root_dir": str(root),
             "cachedir": str(root / "cache"),
             "extension_modules": str(root / "extmods"),
-            "module_dirs": [str(CHECKOUT)],
+            "module_dirs": [str(CHECKOUT / "salt")],
             "file_client": "local",
             "grains": {"os": "Debian", "os_family": "Debian", "kernel": "Linux", "saltversioninfo": [3008, 3]},
         }

@@ -114,7 +114,7 @@ def cloud_pillar(cloud_root: Path) -> list[str]:
 def cloud_master(salt_factories: Any, cloud_root: Path, cloud_pillar: list[str]) -> Iterator[Any]:
     """A salt-master that accepts no key by itself."""
     settings = {
-        "module_dirs": [str(CHECKOUT)],
+        "module_dirs": [str(CHECKOUT / "salt")],
         "saltern": {"pillar_dirs": cloud_pillar, "state_dir": str(cloud_root / "state")},
         "auto_accept": False,
         "open_mode": False,
