@@ -38,9 +38,14 @@ def configuration(datacentre: Datacentre, pair: KeyPair) -> uvicorn.Config:
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Return a listening socket; raises OSError when the address is not there or the port is taken."""
+    """Return a listening socket; raises OSError, which names address and port, when they cannot be had."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.create_server((address, port), family=family, backlog=128)
+    try:
+        return socket.create_server((address, port), family=family, backlog=128)
+    except OSError as err:
+        raise OSError(
+            f"{address}:{port}: {err.strerror}; end the program that has it, or choose another --port"
+        ) from err
 
 
 def serve(datacentre: Datacentre, pair: KeyPair, listener: socket.socket) -> None:

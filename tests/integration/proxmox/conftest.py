@@ -27,6 +27,9 @@ from lab.proxmox.server import certificate_names, configuration, listen
 from lab.proxmox.settings import Durations, Limits, Node, Settings
 from tests.integration.proxmox.fake_machines import FakeMachines
 
+# Of users that a test makes.
+PHRASE = "secret-1"
+
 QUICK = Durations(0, 0, 0, 0, 0, 0, 0, 0, 0)
 IMPATIENT = Limits(
     guest_lock_s=2, clone_lock_s=0.2, storage_lock_s=0.2, shutdown_s=0.3, agent_s=0, unauthorized_s=0, stop_grace_s=0.2

@@ -11,7 +11,7 @@ import pycdlib
 import pytest
 from proxmoxer import AuthenticationError, ProxmoxAPI, ResourceException
 
-from tests.integration.proxmox.conftest import Lab
+from tests.integration.proxmox.conftest import PHRASE, Lab
 
 KEYS = "ssh-ed25519 AAAAC3Nza+/x= operator@site\nssh-ed25519 AAAAC3Nzb other\n"
 
@@ -128,7 +128,7 @@ def test_error_text_reaches_proxmoxer(lab: Lab) -> None:
 
 def test_wrong_password(lab: Lab) -> None:
     with pytest.raises(AuthenticationError):
-        lab.proxmoxer(user="root@pam", password="wrong")
+        lab.proxmoxer(user="root@pam", password=PHRASE)
 
 
 def test_proxmoxer_renews_its_ticket(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.integration.proxmox.conftest import SETTINGS, Client, Lab, Runner
+from tests.integration.proxmox.conftest import PHRASE, SETTINGS, Client, Lab, Runner
 
 
 def test_ticket_for_a_password(lab: Lab) -> None:
@@ -20,7 +20,7 @@ def test_realm_as_a_parameter_of_its_own(lab: Lab) -> None:
 
 
 def test_wrong_password_has_a_json_body(lab: Lab) -> None:
-    answer = lab.client().post("/access/ticket", username="root@pam", password="wrong")
+    answer = lab.client().post("/access/ticket", username="root@pam", password=PHRASE)
     assert (answer.status, answer.reason) == (401, "authentication failure")
     assert answer.json == {"data": None, "message": "authentication failure\n"}
 
@@ -97,8 +97,8 @@ def test_token_secret_is_not_kept(lab: Lab) -> None:
 
 def test_removed_user_is_out(lab: Lab) -> None:
     root = lab.root
-    assert root.post("/access/users", userid="guest@pve", password="secret-1").data is None
-    guest = lab.login("guest@pve", "secret-1")
+    assert root.post("/access/users", userid="guest@pve", password=PHRASE).data is None
+    guest = lab.login("guest@pve", PHRASE)
     assert guest.get("/version").status == 200
     assert root.delete("/access/users/guest@pve").data is None
     assert guest.get("/version").status == 401

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.proxmox.conftest import Client, Lab
+from tests.integration.proxmox.conftest import PHRASE, Client, Lab
 
 
 def user(lab: Lab, *grants: tuple[str, str]) -> Client:
     """Return a client of a new user that holds (path, privileges) grants, by a role of its own for each."""
     root = lab.root
-    root.post("/access/users", userid="u@pve", password="secret-1")
+    root.post("/access/users", userid="u@pve", password=PHRASE)
     for number, (path, privileges) in enumerate(grants):
         assert root.post("/access/roles", roleid=f"r{number}", privs=privileges).data is None
         assert root.put("/access/acl", path=path, roles=f"r{number}", users="u@pve").data is None
-    return lab.login("u@pve", "secret-1")
+    return lab.login("u@pve", PHRASE)
 
 
 CLONE = [("/vms/9000", "VM.Clone"), ("/vms/101", "VM.Allocate"), ("/storage", "Datastore.AllocateSpace")]

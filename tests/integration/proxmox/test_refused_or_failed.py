@@ -89,7 +89,13 @@ CASES = [
     Case("template of locked", locked, lambda c: c.post(f"{VM}/template"), "X", "VM is locked (clone)"),
     Case("start of locked", locked, lambda c: c.post(f"{VM}/status/start"), "T", "VM is locked (clone)"),
     Case("stop of locked", locked, lambda c: c.post(f"{VM}/status/stop"), "T", "VM is locked (clone)"),
-    Case("resize of locked", locked, lambda c: c.put(f"{VM}/resize", disk="scsi0", size="9G"), "T", "VM is locked (clone)"),
+    Case(
+        "resize of locked",
+        locked,
+        lambda c: c.put(f"{VM}/resize", disk="scsi0", size="9G"),
+        "T",
+        "VM is locked (clone)",
+    ),
     Case("snapshot of locked", locked, lambda c: c.post(f"{VM}/snapshot", snapname="one"), "T", "VM is locked (clone)"),
     Case("delete of locked", locked, lambda c: c.delete(VM), "T", "VM is locked (clone)"),
     Case(
@@ -233,7 +239,13 @@ CASES = [
         "T",
         "shrinking disks is not supported",
     ),
-    Case("resize of no disk", plain, lambda c: c.put(f"{VM}/resize", disk="scsi5", size="9G"), "T", "disk 'scsi5' does not exist"),
+    Case(
+        "resize of no disk",
+        plain,
+        lambda c: c.put(f"{VM}/resize", disk="scsi5", size="9G"),
+        "T",
+        "disk 'scsi5' does not exist",
+    ),
     Case(
         "boot from nothing",
         plain,
@@ -262,12 +274,21 @@ CASES = [
         "X",
         "can't migrate running VM without --online",
     ),
-    Case("linked clone of no template", plain, lambda c: c.post(f"{VM}/clone", newid=102, full=0), "X",
-         "Linked clone feature is not supported for drive 'scsi0'"),
-    Case("upload of a wrong content", plain,
-         lambda c: c.post("/nodes/pve/storage/local-lvm/upload", content="iso", filename="a.iso"), "X",
-         "storage 'local-lvm' does not support 'iso' content"),
-]  # fmt: skip
+    Case(
+        "linked clone of no template",
+        plain,
+        lambda c: c.post(f"{VM}/clone", newid=102, full=0),
+        "X",
+        "Linked clone feature is not supported for drive 'scsi0'",
+    ),
+    Case(
+        "upload of a wrong content",
+        plain,
+        lambda c: c.post("/nodes/pve/storage/local-lvm/upload", content="iso", filename="a.iso"),
+        "X",
+        "storage 'local-lvm' does not support 'iso' content",
+    ),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)

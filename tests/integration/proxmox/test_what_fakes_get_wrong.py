@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from lab.proxmox.settings import Settings
-from tests.integration.proxmox.conftest import IMPATIENT, SETTINGS, Answer, Lab, Runner
+from tests.integration.proxmox.conftest import IMPATIENT, PHRASE, SETTINGS, Answer, Lab, Runner
 from tests.integration.proxmox.test_capmox_sequence import upload
 from tests.integration.proxmox.test_driver_sequence import seed_iso
 
@@ -196,8 +196,8 @@ def test_11_uploaded_image_replaces_one_of_the_same_name(lab: Lab) -> None:
 
 
 def test_12_permission_before_existence(lab: Lab) -> None:
-    lab.datacentre.access.add_user("u@pve", "secret-1")
-    assert lab.login("u@pve", "secret-1").get("/nodes/pve/qemu/4711/config").status == 403
+    lab.datacentre.access.add_user("u@pve", PHRASE)
+    assert lab.login("u@pve", PHRASE).get("/nodes/pve/qemu/4711/config").status == 403
 
 
 def test_13_wrong_node_offline_node_and_upload_on_the_contacted_one(lab: Lab) -> None:

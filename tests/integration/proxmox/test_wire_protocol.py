@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from tests.integration.proxmox.conftest import IMPATIENT, SETTINGS, Lab, Runner
+from tests.integration.proxmox.conftest import IMPATIENT, PHRASE, SETTINGS, Lab, Runner
 
 
 def raw(lab: Lab, request: str) -> bytes:
@@ -114,16 +114,16 @@ def test_order_login_before_route(lab: Lab) -> None:
 
 
 def test_order_route_before_permission_and_permission_before_existence(lab: Lab) -> None:
-    lab.datacentre.access.add_user("nobody@pve", "secret-1")
-    nobody = lab.login("nobody@pve", "secret-1")
+    lab.datacentre.access.add_user("nobody@pve", PHRASE)
+    nobody = lab.login("nobody@pve", PHRASE)
     assert nobody.get("/nodes/pve/qemu/4711/nonsense").status == 501
     answer = nobody.get("/nodes/pve/qemu/4711/config")
     assert (answer.status, answer.reason) == (403, "Permission check failed (/vms/4711, VM.Audit)")
 
 
 def test_order_permission_before_node_and_node_before_parameters(lab: Lab) -> None:
-    lab.datacentre.access.add_user("nobody@pve", "secret-1")
-    assert lab.login("nobody@pve", "secret-1").post("/nodes/nowhere/qemu/9000/clone", newid=1).status == 403
+    lab.datacentre.access.add_user("nobody@pve", PHRASE)
+    assert lab.login("nobody@pve", PHRASE).post("/nodes/nowhere/qemu/9000/clone", newid=1).status == 403
     answer = lab.root.post("/nodes/nowhere/qemu/9000/clone", newid=1)
     assert (answer.status, answer.reason.split(" - ")[0]) == (500, "hostname lookup 'nowhere' failed")
     assert lab.root.post("/nodes/pve/qemu/9000/clone", newid=1).status == 400
