@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess  # - salt-cloud is run as a list of arguments, without a shell
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
@@ -36,11 +36,11 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)  # noqa: S603
         try:
-            _follow(run, process, err, phases, run.clock() + deadline_s)
+            ended = _follow(run, process, err, phases, run.clock() + deadline_s)
         finally:
             _stop(process)
         texts = [_text(file) for file in (out, err)]
-    if process.returncode and process.returncode < 0:
+    if not ended:
         raise StageError(_problem(run.again, "", f"not done within {deadline_s:.0f} s: {_phases(phases)}"))
     return judge(run.again, process.returncode, *texts)
 
@@ -73,8 +73,8 @@ def _failed(entry: Any) -> bool:
     return isinstance(entry, Mapping) and "Error" in entry
 
 
-def _follow(run: Run, process: subprocess.Popen[bytes], err: IO[str], phases: dict[str, str], deadline: float) -> None:
-    """Collect what is said about each machine until salt-cloud ends or its time is over."""
+def _follow(run: Run, process: subprocess.Popen[bytes], err: IO[str], phases: dict[str, str], deadline: float) -> bool:
+    """Collect what is said about each machine; True when salt-cloud has ended, False when its time is over."""
     ticker = Ticker(run, lambda: f"salt-cloud: {_phases(phases) or 'asking Proxmox'}")
     position = 0
     while process.poll() is None and run.clock() < deadline:
@@ -88,6 +88,7 @@ def _follow(run: Run, process: subprocess.Popen[bytes], err: IO[str], phases: di
                 phases[said["name"]] = said["what"]
         position = err.tell()
         ticker()
+    return process.poll() is not None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -155,11 +155,14 @@ def _placed(step: Step, present: Collection[str]) -> Step:
 
 
 def _refuse(picture: Picture) -> None:
-    if picture.source is None and (stranded := [n for n in picture.table.control_plane if picture.is_member(n)]):
+    if not picture.table.control_plane:
+        raise PlanError("the table has no control-plane node: add a row with role control_plane to pillar/cluster.sls")
+    if picture.members and picture.source is None:
         raise PlanError(
-            f"{', '.join(stranded)}: belong to a cluster, but no control-plane node is healthy: a new cluster beside "
-            "the old one would split it, so nothing is tried. Look at one of them: "
-            f"salt {stranded[0]} kubeadm.status; on the node: systemctl status kubelet crio; crictl ps -a"
+            f"{', '.join(picture.members)}: belong to a cluster, but no control-plane node of the table is healthy: a "
+            "new cluster beside the old one would split it, so nothing is tried. See what is wrong: "
+            f"salt {picture.members[0]} kubeadm.status; stopped services are mended by: salt '*' state.apply; nodes of "
+            "a cluster that is gone are wiped by: salt NODE kubeadm.reset confirm=NODE"
         )
 
 
@@ -329,7 +332,7 @@ def _verification(picture: Picture, source: str) -> list[Step]:
 def _sls(
     picture: Picture, key: str, title: str, targets: tuple[str, ...], sls: Sequence[str], deadline_s: float = PREPARE_S
 ) -> Step:
-    """SLS on nodes. The test mode of nodes that are not members yet would fail on what is to come, so it is not asked."""
+    """SLS on nodes. New nodes are not asked by their test mode: it would fail on what is not there yet."""
     settled = picture.source and all(picture.is_member(n) or n in picture.table.load_balancers for n in targets)
     return Step(key, title, targets, apply_call(sls), deadline_s=deadline_s, in_test_mode="ask" if settled else "say")
 

@@ -17,7 +17,7 @@ from saltern.findings import DefinitionError
 from saltern.job import Job, seconds_text
 from saltern.model import Cluster
 from saltern.plan import PlanError, Table
-from saltern.steps import Patience, Problem, StepError, Transport, TransportError
+from saltern.steps import Outcome, Patience, Problem, StepError, Transport, TransportError
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class Run:
         self.record: record.Record | None = None
         self.lock: record.Lock | None = None
         self._jobs: list[Job] = []
+        self._noted: set[int] = set()
         self._master: Master | None = None
         self._cluster: Cluster | None = None
         self._prefix = ""
@@ -192,16 +193,17 @@ class Run:
     def _number(self, title: str) -> str:
         return f"{self.titles.index(title) + 1}/{len(self.titles)}" if title in self.titles else "1/1"
 
+    def _newly_ended(self) -> list[Outcome]:
+        """Outcomes of steps that have ended since this was asked last."""
+        ended = [outcome for job in self._jobs for outcome in job.outcomes.values() if outcome.ended is not None]
+        new = [outcome for outcome in ended if id(outcome) not in self._noted]
+        self._noted |= {id(outcome) for outcome in new}
+        return new
+
     def _note(self, title: str, started: float, told: Told) -> None:
         if self.record:
             result = record.FAILED if told.result is False else record.SUCCEEDED
-            steps = [
-                record.step_facts(outcome, self.began)
-                for job in self._jobs
-                for outcome in job.outcomes.values()
-                if outcome.ended is not None and outcome.ended >= started
-            ]
-            facts = {"comment": told.comment, "steps": steps}
+            facts = {"comment": told.comment, "steps": [record.step_facts(o, self.began) for o in self._newly_ended()]}
             self.record.stage(title, started - self.began, self.clock() - started, result, **facts)
 
 

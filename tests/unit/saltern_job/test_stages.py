@@ -1,0 +1,314 @@
+"""The stages of an orchestration on a fake master: readiness, a whole bring-up, test mode, verification."""
+
+from __future__ import annotations
+
+import pytest
+
+from saltern import plan, readiness, stages
+from saltern.run import Keys, StageError
+from saltern.steps import Call
+from tests.unit.saltern_job.fakes import Reaction, states
+from tests.unit.saltern_job.test_run import Scene
+
+SYNC = "saltutil.sync_modules,saltutil.sync_states,saltutil.refresh_pillar"
+SYNCED = {"saltutil.sync_modules": [], "saltutil.sync_states": ["states.stage"], "saltutil.refresh_pillar": True}
+MEMBER = {"joined": True, "healthy": True, "foreign": None}
+# The fake clock runs ahead of a real command.
+PATIENT_S = 1e9
+STAGES = (plan.PREPARED, plan.INITIALISED, plan.JOINED, plan.READY, plan.ANNOUNCED, plan.SERVING)
+
+
+class Cluster(Scene):
+    """Nodes that answer; none is a member of a cluster yet."""
+
+    def __init__(self, directory, status=None, **rest):
+        super().__init__(directory, **rest)
+        self.master.react("*", SYNC, Reaction(SYNCED))
+        self.master.react("*", "preflight.findings", Reaction({"findings": [], "epoch_s": 1000.0}))
+        self.master.react("*", "kubeadm.status", Reaction(status or {"joined": False, "healthy": False}))
+        self.master.react("*", "state.apply", Reaction(states(A_thing=True), after_s=3))
+        self.master.react(
+            "*", "kubeadm.join_material", Reaction(lambda kwarg: dict.fromkeys(kwarg["public_keys"], "x"))
+        )
+        self.master.react("*", "kubeadm.ca_certificate", Reaction("PEM"))
+        self.master.react("*", "kube.wait_load_balancer", Reaction("192.168.100.200"))
+        self.master.react("*", "sys.list_functions", Reaction(["preflight.findings"]))
+
+    def silence(self, node):
+        self.master.react(node, "*", Reaction(silent=True, alive=False))
+
+    def ready(self):
+        readiness.minions_answer(self.run, 60)
+        return readiness.preflight(self.run)
+
+    def applied(self):
+        """[(SLS, nodes)] in the order of publication."""
+        return [(tuple(s.kwarg["mods"]), s.targets) for s in self.master.calls("state.apply")]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    return Cluster(tmp_path)
+
+
+def failure(work) -> list[tuple[str, str]]:
+    with pytest.raises(StageError) as err:
+        work()
+    return [(problem.node, problem.cause) for problem in err.value.problems]
+
+
+# -- machines and minions
+
+
+def test_salt_cloud_is_not_asked_when_all_minions_answer(cluster):
+    told = stages.machines(cluster.run, ["/bin/false"], 60)
+    assert (told.comment, told.changes) == ("all 8 machines run: their minions answer", {})
+
+
+def test_salt_cloud_is_asked_when_a_minion_is_silent(cluster):
+    cluster.silence("saw-k8s-w-02")
+    assert "exit code 1" in failure(lambda: stages.machines(cluster.run, ["/bin/false"], PATIENT_S))[0][1]
+
+
+def test_salt_cloud_is_asked_when_a_key_is_missing(cluster):
+    cluster.master.accepted.discard("saw-k8s-w-02")
+    told = stages.machines(cluster.run, ["/bin/echo", '{"saw-k8s-w-02": {"id": 104}}'], PATIENT_S)
+    assert told.changes == {"saw-k8s-w-02": "created"}
+    assert cluster.master.calls("test.ping") == []
+
+
+def test_machines_in_test_mode_runs_nothing(tmp_path):
+    cluster = Cluster(tmp_path, test=True)
+    cluster.silence("saw-k8s-w-02")
+    told = stages.machines(cluster.run, ["/bin/false"], 60)
+    assert told.result is None and "saw-k8s-w-02" in told.comment and "/bin/false" in told.comment
+
+
+def test_minions_answer_and_get_the_modules_in_one_call(cluster):
+    told = readiness.minions_answer(cluster.run, 60)
+    assert told.changes == {node: ["states.stage"] for node in cluster.run.table.all}
+    assert [sent.function for sent in cluster.master.sent] == ["test.ping", SYNC]
+
+
+def test_minions_that_answered_before_are_not_pinged_again(cluster):
+    stages.machines(cluster.run, [], 60)
+    readiness.minions_answer(cluster.run, 60)
+    assert len(cluster.master.calls("test.ping")) == 1
+
+
+def test_a_minion_that_connects_late_is_asked_again(cluster):
+    original = cluster.master._reaction
+    late = Reaction(silent=True)
+    cluster.master._reaction = lambda node, fun: (
+        late if (node, fun) == ("saw-k8s-w-01", "test.ping") and cluster.clock.now < 12 else original(node, fun)
+    )
+    assert readiness.minions_answer(cluster.run, 60).result is True
+    assert [sent.targets for sent in cluster.master.calls("test.ping")[1:]] == [("saw-k8s-w-01",)] * 3
+
+
+def test_a_machine_that_never_answers_is_named_with_all_others(cluster):
+    cluster.silence("saw-k8s-w-01")
+    cluster.silence("saw-k8s-m-02")
+    found = failure(lambda: readiness.minions_answer(cluster.run, 60))
+    assert [node for node, _ in found] == ["saw-k8s-m-02", "saw-k8s-w-01"]
+    assert found[0][1].startswith("no answer within 60 s")
+    assert any("6/8 minions answer; missing: saw-k8s-m-02, saw-k8s-w-01" in line for line in cluster.lines)
+
+
+@pytest.mark.parametrize(
+    ("others", "text"),
+    [
+        (Keys(pending=frozenset({"saw-k8s-w-01"})), "its key waits for acceptance"),
+        (Keys(rejected=frozenset({"saw-k8s-w-01"})), "its key was rejected"),
+        (Keys(), "the master has no key of this minion"),
+    ],
+)
+def test_a_minion_with_an_unknown_key_is_named(cluster, others, text):
+    cluster.master.accepted.discard("saw-k8s-w-01")
+    cluster.master.others = others
+    ((node, cause),) = failure(lambda: readiness.minions_answer(cluster.run, 60))
+    assert node == "saw-k8s-w-01" and text in cause
+    assert cluster.master.sent == []
+
+
+def test_a_stranger_under_a_known_name_is_named(cluster):
+    cluster.silence("saw-k8s-w-01")
+    cluster.master.others = Keys(denied=frozenset({"saw-k8s-w-01"}))
+    assert "another machine uses this name" in failure(lambda: readiness.minions_answer(cluster.run, 60))[0][1]
+
+
+# -- preflight
+
+
+def test_all_findings_of_all_nodes_at_once(cluster):
+    found = {"what": "port 6443 is taken by nginx", "where": "TCP 6443", "why": "w", "remedy": "stop nginx"}
+    cluster.master.react("saw-k8s-m-01", "preflight.findings", Reaction({"findings": [found], "epoch_s": 1000.0}))
+    cluster.master.react(
+        "saw-k8s-m-02", "kubeadm.status", Reaction({"joined": False, "foreign": "another cluster's CA"})
+    )
+    cluster.master.react("saw-k8s-m-03", "preflight.findings", Reaction({"findings": [], "epoch_s": 1040.0}))
+    problems = dict(failure(cluster.ready))
+    assert problems["saw-k8s-m-01"] == "port 6443 is taken by nginx (TCP 6443): w"
+    assert problems["saw-k8s-m-02"].startswith("another cluster's CA")
+    assert "clock is 40 s off" in problems["saw-k8s-m-03"]
+    assert len(problems) == 3
+
+
+def test_a_late_answer_is_no_skewed_clock(cluster):
+    cluster.master.react(
+        "saw-k8s-w-01", "preflight.findings", Reaction({"findings": [], "epoch_s": 1040.0}, after_s=41)
+    )
+    assert cluster.ready().result is True
+
+
+def test_preflight_learns_who_belongs_to_the_cluster(cluster):
+    cluster.master.react("saw-k8s-m-01", "kubeadm.status", Reaction(MEMBER))
+    assert "1 belong to the cluster already" in cluster.ready().comment
+    assert stages.picture(cluster.run).source == "saw-k8s-m-01"
+
+
+def test_in_test_mode_new_nodes_are_not_asked_what_they_cannot_answer(tmp_path):
+    cluster = Cluster(tmp_path, test=True)
+    cluster.master.react("saw-k8s-w-01", "sys.list_functions", Reaction([]))
+    told = cluster.ready()
+    assert told.comment.endswith("not asked, because they have no modules yet: saw-k8s-w-01")
+    assert all("saw-k8s-w-01" not in sent.targets for sent in cluster.master.calls("preflight.findings"))
+    assert cluster.master.calls(SYNC) == []
+
+
+# -- the bring-up
+
+
+def test_a_bring_up_from_bare_machines(cluster):
+    cluster.ready()
+    for stage in STAGES:
+        stages.reached(cluster.run, stage)
+    order = [sls for sls, _ in cluster.applied()]
+    assert order.index(("kubeadm.initialised",)) < order.index(("kubeadm.joined",)) < order.index(("metallb",))
+    assert order[-1] == ("verification",) or order[-2:] == [("verification",), ("kubeconfig",)]
+    joins = [nodes for sls, nodes in cluster.applied() if sls == ("kubeadm.joined",)]
+    assert sorted(joins) == [("saw-k8s-m-02",), ("saw-k8s-m-03",), tuple(f"saw-k8s-w-0{n}" for n in range(1, 5))]
+    assert len(cluster.master.calls("kubeadm.revoke_join_material")) == 1
+
+
+def test_a_failed_join_still_revokes_the_material(cluster):
+    cluster.ready()
+    failed = Reaction(
+        {"kubeadm_|-Joined_|-x_|-joined": {"__id__": "Joined", "result": False, "comment": "no etcd"}}, ok=False
+    )
+    original = cluster.master._reaction
+    cluster.master._reaction = lambda node, fun: (
+        failed
+        if (node, fun) == ("saw-k8s-w-03", "state.apply") and cluster.run.job.outcomes.get("material")
+        else original(node, fun)
+    )
+
+    def bring_up():
+        for stage in STAGES:
+            stages.reached(cluster.run, stage)
+
+    assert ("saw-k8s-w-03", "no etcd") in failure(bring_up)
+    assert len(cluster.master.calls("kubeadm.revoke_join_material")) == 1
+
+
+def test_a_whole_cluster_changes_nothing(tmp_path):
+    cluster = Cluster(tmp_path, status=MEMBER)
+    cluster.master.react("*", "state.apply", Reaction({}))
+    cluster.ready()
+    told = [stages.reached(cluster.run, stage) for stage in STAGES]
+    assert [t.changes for t in told] == [{}] * len(STAGES)
+    assert cluster.master.calls("kubeadm.join_material") == []
+
+
+def test_test_mode_on_bare_machines_says_what_would_be_done_and_why(tmp_path):
+    cluster = Cluster(tmp_path, test=True)
+    cluster.ready()
+    told = {stage: stages.reached(cluster.run, stage) for stage in STAGES}
+    assert all(t.result is None for t in told.values())
+    assert (
+        "would do: kubeadm init: saw-k8s-m-01 (no control-plane node has the cluster)" in told[plan.INITIALISED].comment
+    )
+    assert cluster.master.calls("state.apply") == []
+
+
+def test_test_mode_on_a_whole_cluster_repeats_what_the_nodes_say(tmp_path):
+    cluster = Cluster(tmp_path, status=MEMBER, test=True)
+    cluster.master.react(
+        "*", "state.apply", Reaction(states(A_thing_is_so=True) | {"x": {"result": True, "changes": {}}})
+    )
+    cluster.master.react(
+        "saw-k8s-w-01", "state.apply", Reaction({"a_|-Swap is off_|-b_|-c": {"result": None, "changes": {}}})
+    )
+    cluster.master.react("saw-k8s-w-02", "state.apply", Reaction({}))
+    cluster.ready()
+    told = stages.reached(cluster.run, plan.PREPARED)
+    assert told.result is None
+    assert "would change on saw-k8s-w-01: Swap is off" in told.comment and "saw-k8s-w-02" not in told.comment
+    assert all(sent.kwarg["test"] is True for sent in cluster.master.calls("state.apply"))
+
+
+def test_test_mode_on_a_whole_cluster_without_drift(tmp_path):
+    cluster = Cluster(tmp_path, status=MEMBER, test=True)
+    cluster.master.react("*", "state.apply", Reaction({}))
+    cluster.ready()
+    told = [stages.reached(cluster.run, stage) for stage in STAGES]
+    assert [(t.result, t.comment) for t in told] == [(True, "nothing to change")] * len(STAGES)
+    assert cluster.master.calls("kubeadm.revoke_join_material") == []
+
+
+# -- applied, called, verified
+
+
+def test_applied_passes_pillar_and_counts(cluster):
+    told = stages.applied(cluster.run, "HAProxy", ("saw-k8s-ha-01",), ["haproxy"], {"a": 1})
+    assert told.changes == {"saw-k8s-ha-01": ["A thing"]} and told.comment == "HAProxy: 1 of 1"
+    assert cluster.master.calls("state.apply")[0].kwarg["pillar"] == {"a": 1}
+
+
+def test_applied_in_test_mode_tells_what_would_change(tmp_path):
+    cluster = Cluster(tmp_path, test=True)
+    assert stages.applied(cluster.run, "HAProxy", ("saw-k8s-ha-01",), ["haproxy"]).result is None
+    assert cluster.master.calls("state.apply")[0].kwarg["test"] is True
+
+
+def test_called_judges_every_answer(cluster):
+    cluster.master.react("saw-k8s-w-01", "fact.colour", Reaction("red"))
+    cluster.master.react("saw-k8s-w-02", "fact.colour", Reaction("blue"))
+    nodes = ("saw-k8s-w-01", "saw-k8s-w-02")
+    judge = lambda node, value: None if value == "blue" else f"is {value}"  # noqa: E731
+    assert failure(lambda: stages.called(cluster.run, "Colour", nodes, Call("fact.colour"), judge)) == [
+        ("saw-k8s-w-01", "is red")
+    ]
+
+
+def test_called_in_test_mode_calls_nothing(tmp_path):
+    cluster = Cluster(tmp_path, test=True)
+    assert stages.called(cluster.run, "Colour", ("saw-k8s-w-01",), Call("fact.colour")).result is None
+    assert cluster.master.sent == []
+
+
+def verified(cluster, fetch):
+    cluster.ready()
+    for stage in STAGES:
+        stages.reached(cluster.run, stage)
+    return stages.verified(cluster.run, 30, fetch)
+
+
+def test_the_service_is_asked_until_it_answers(cluster):
+    answers = iter([OSError("refused"), OSError("timed out"), "hello"])
+
+    def fetch(url):
+        assert url == "http://192.168.100.200/"
+        if isinstance(answer := next(answers), OSError):
+            raise answer
+        return answer
+
+    assert verified(cluster, fetch).comment == "http://192.168.100.200/ answers"
+
+
+def test_a_service_that_never_answers_fails_with_its_last_error(cluster):
+    def fetch(url):
+        raise OSError("no route to host")
+
+    ((_, cause),) = failure(lambda: verified(cluster, fetch))
+    assert cause == "http://192.168.100.200/ did not answer within 30 s (no route to host)"
