@@ -1,5 +1,5 @@
 # The cluster: change it here (or in an overlay directory), nowhere else. Plain YAML, no Jinja.
-# Every other key and its default: docs/production.md, section 5. Check with: salt-run cluster.validate
+# Every other key and its default: docs/architecture.md, "The definition". Check with: salt-run cluster.validate
 cluster:
   name: saw-k8s
   network: {cidr: 192.168.100.0/24, gateway: 192.168.100.1, dns: [192.168.100.1]}

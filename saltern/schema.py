@@ -72,7 +72,7 @@ def problem(error: ErrorDetails) -> Problem:
     if error["type"] == "extra_forbidden":
         return unknown_key(key)
     field = field_at(key)
-    wanted = (field.description if field else None) or "its value as docs/production.md shows it"
+    wanted = (field.description if field else None) or "its value as docs/architecture.md shows it"
     if error["type"] == "missing":
         return Problem(key, "the key is missing", f"add {key[-1]}: {wanted}", value="")
     rule = error["msg"].replace("Input should", "the value should")
