@@ -4,16 +4,21 @@ With systemd as PID 1 there is nothing to do: systemd-nspawn asks it for a scope
 its own, in every hierarchy of version 1, or in the unified one.
 """
 
+import errno
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import processes
 from lab.errors import LabError
 from lab.host import Host
+from lab.processes import Process
 
 PARENT = "saltern-lab"
 CPU_PERIOD_US = 100_000
+REMOVE_DEADLINE_S = 10
 
 
 @dataclass(frozen=True)
@@ -166,14 +171,27 @@ def _delegate(above: Path) -> None:
 def _empty(top: Path) -> None:
     """End every process in a cgroup and below it; what is there is the node's own, whatever its PID."""
     for file in top.rglob("cgroup.procs"):
-        for pid in file.read_text().split():
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for process in filter(None, (Process.of(int(pid)) for pid in file.read_text().split())):
+            processes.end(process, signal.SIGKILL)
 
 
 def _remove_tree(top: Path) -> None:
     """Remove a cgroup and those below it, innermost first."""
     for folder, _, _ in os.walk(top, topdown=False):
-        Path(folder).rmdir()
+        _remove_one(Path(folder))
+
+
+def _remove_one(place: Path) -> None:
+    deadline = time.monotonic() + REMOVE_DEADLINE_S
+    while True:
+        try:
+            place.rmdir()
+            return
+        except OSError as err:
+            # A process leaves its cgroups only when its parent has taken note of its end, a moment later.
+            if err.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise LabError(
+                    f"{place}: {err.strerror}: processes of a node are still in there. See {place}/cgroup.procs, "
+                    "then type the command again"
+                ) from err
+            time.sleep(0.02)

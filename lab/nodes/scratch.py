@@ -112,7 +112,7 @@ def scratch_node(
     """
     machines = NspawnMachines(paths)
     prepare(machines)
-    machine_id = _free_id(machines)
+    machine_id = free_id(machines)
     card = NetworkCard(0, f"BC:24:11:FF:FF:{machine_id - FIRST_ID:02d}", network.BRIDGE)
     config = MachineConfig(name, 2, 4096, (card,), {}, None, (), (), False)
     machines.clone(TEMPLATE_ID, machine_id, full=False)
@@ -121,7 +121,7 @@ def scratch_node(
         (root / NETWORK_FILE).write_text(_network(machine_id))
         (root / "etc/hostname").write_text(f"{name}\n")
         machines.boot(machine_id, config, [Bind(machines.paths.checkout, CHECKOUT_IN_NODE), *binds])
-        _wait_booted(machines, machine_id)
+        wait_booted(machines, machine_id)
         yield ScratchNode(machines, machine_id)
     finally:
         machines.stop(machine_id, force=True)
@@ -151,7 +151,7 @@ def _network(machine_id: int) -> str:
     )
 
 
-def _free_id(machines: NspawnMachines) -> int:
+def free_id(machines: NspawnMachines) -> int:
     """A free ID, at random: two test runs at once hardly ever choose the same (the clone refuses then)."""
     free = [number for number in range(FIRST_ID, LAST_ID + 1) if not machines.store.exists(number)]
     if not free:
@@ -159,7 +159,12 @@ def _free_id(machines: NspawnMachines) -> int:
     return secrets.choice(free)
 
 
-def _wait_booted(machines: NspawnMachines, machine_id: int) -> None:
+def wait_booted(machines: NspawnMachines, machine_id: int) -> None:
+    """Wait until a machine's systemd has started everything.
+
+    Raises:
+        LabError: not within BOOT_DEADLINE_S.
+    """
     deadline = time.monotonic() + BOOT_DEADLINE_S
     state = "no answer"
     while time.monotonic() < deadline:
