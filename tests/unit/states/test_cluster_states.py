@@ -67,6 +67,8 @@ def test_a_changed_kubeconfig_is_put_right_without_being_shown(node: Node, kubec
     ret = state.installed(str(kubeconfig), USER, GROUP)
     assert ret["result"] is True
     assert ("content" if drift == "gone" else drift) in ret["changes"]
+    if drift == "content":
+        assert ret["changes"]["content"] == {"old": "another", "new": "this cluster's (not shown)"}
     assert "secret c" not in repr(ret)
     assert "other secret" not in repr(ret)
     assert state.installed(str(kubeconfig), USER, GROUP)["changes"] == {}
