@@ -3,10 +3,12 @@
 Nothing is found by a broad name: by the lab's own records, cgroups, namespace, disk and directories only.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -52,6 +54,7 @@ def down(paths: Paths, progress: Progress, keep_state: bool = False) -> bool:
     found.append(bool(kernel_settings.restore(paths.lab / "kernel-settings.json")))
     if not keep_state:
         found.append(_state(paths))
+    _obsolete_environments(paths)
     return any(found)
 
 
@@ -164,15 +167,37 @@ def _disk(paths: Paths) -> bool:
 
 def _nspawn_runtime() -> bool:
     """Remove what systemd-nspawn keeps for the lab's machines, and its directories when nobody else uses them."""
+    for lock in NSPAWN_RUNTIME.glob("locks/*"):
+        _remove_free_lock(lock)
     left = [*NSPAWN_RUNTIME.glob("propagate/node-*"), *NSPAWN_RUNTIME.glob("unix-export/node-*")]
     for path in left:
         if os.path.ismount(path):
             run(["umount", "--lazy", path])
         shutil.rmtree(path)
-    for folder in (NSPAWN_RUNTIME / "propagate", NSPAWN_RUNTIME / "unix-export", NSPAWN_RUNTIME):
+    for folder in (*(NSPAWN_RUNTIME / name for name in ("locks", "propagate", "unix-export")), NSPAWN_RUNTIME):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return bool(left)
+
+
+def _remove_free_lock(lock: Path) -> None:
+    """Remove a lock file that no container holds: systemd-nspawn names them by inode and leaves them behind."""
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        lock.unlink()
+
+
+def _obsolete_environments(paths: Paths) -> None:
+    """Remove Python environments of earlier requirements (lab/setup.sh names them by a hash); ours is in use."""
+    ours = Path(sys.prefix).resolve()
+    if ours.parent != paths.cache.resolve():
+        return
+    for path in paths.cache.glob("venv-*"):
+        if path.resolve() != ours:
+            shutil.rmtree(path)
 
 
 def _state(paths: Paths) -> bool:

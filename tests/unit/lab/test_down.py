@@ -1,5 +1,6 @@
 """Taking the lab down touches what is the lab's, and nothing else."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -66,3 +67,26 @@ def test_services_end_in_reverse() -> None:
         "mirror",
         "dns",
     ]
+
+
+def test_a_lock_that_a_container_holds_stays(tmp_path: Path) -> None:
+    held, free = tmp_path / "inode-1:1", tmp_path / "inode-1:2"
+    free.touch()
+    with held.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        down._remove_free_lock(held)
+        down._remove_free_lock(free)
+        assert [path.name for path in tmp_path.iterdir()] == ["inode-1:1"]
+
+
+def test_environments_of_earlier_requirements_go(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(paths.cache, "venv-old/complete", "venv-now/complete", "wheels/x")
+    monkeypatch.setattr(down.sys, "prefix", str(paths.cache / "venv-now"))
+    down._obsolete_environments(paths)
+    assert sorted(path.name for path in paths.cache.iterdir()) == ["venv-now", "wheels"]
+
+
+def test_whoever_runs_from_elsewhere_removes_no_environment(paths: Paths) -> None:
+    fill(paths.cache, "venv-old/complete")
+    down._obsolete_environments(paths)
+    assert (paths.cache / "venv-old").is_dir()
