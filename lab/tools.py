@@ -1,5 +1,6 @@
 """The commands of the lab's user: wrappers that enter the lab's network, and the tools that come from its mirror."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -77,7 +78,7 @@ def install(paths: Paths, cluster: Cluster, arch: str) -> list[str]:
     for name in SALT_COMMANDS:
         _wrap(paths, name, [str(Path(sys.executable).with_name(name))])
     for name in MACHINE_COMMANDS:
-        program = shutil.which(name)
+        program = _machines_own(paths, name)
         if program:
             _wrap(paths, name, [program, *_options(paths, name)])
     for artefact, (name, member) in MIRRORED_TOOLS.items():
@@ -96,17 +97,34 @@ def _tool(paths: Paths, cluster: Cluster, artefact: str, member: str | None, arc
     if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    if member is None:
-        shutil.copyfile(source, target)
-    else:
-        name = member.format(version=pin.version, arch=arch)
-        with tarfile.open(source) as archive:
-            content = archive.extractfile(name)
-            if content is None:
-                raise LabError(f"{source}: {name} is not a file. Remove the archive and type `make build`")
-            target.write_bytes(content.read())
-    target.chmod(0o755)
+    _replace(
+        target,
+        source.read_bytes() if member is None else _member(source, member.format(version=pin.version, arch=arch)),
+    )
     return target
+
+
+def _member(source: Path, name: str) -> bytes:
+    """Content of one file of an archive."""
+    with tarfile.open(source) as archive:
+        content = archive.extractfile(name)
+        if content is None:
+            raise LabError(f"{source}: {name} is not a file. Remove the archive and type `make build`")
+        return content.read()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a program in one step: whoever runs the old one goes on with it."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.chmod(0o755)
+    partial.rename(path)
+
+
+def _machines_own(paths: Paths, name: str) -> str | None:
+    """The machine's own program; in a shell of the lab PATH begins with the wrappers, and one must not wrap itself."""
+    others = [part for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(part) != paths.bin]
+    return shutil.which(name, path=os.pathsep.join(others))
 
 
 def _options(paths: Paths, name: str) -> list[str]:
@@ -125,6 +143,4 @@ def _wrap(paths: Paths, name: str, argv: list[str]) -> None:
     lines += [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]
     lines += [f'export KUBECONFIG="${{KUBECONFIG:-{kubeconfig(paths)}}}"']
     lines += [f'exec {shlex.join(inside(argv))} "$@"']
-    path = paths.bin / name
-    path.write_text("\n".join(lines) + "\n")
-    path.chmod(0o755)
+    _replace(paths.bin / name, ("\n".join(lines) + "\n").encode())

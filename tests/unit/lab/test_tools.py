@@ -116,3 +116,13 @@ def test_the_ssh_key_is_made_once_and_is_private(paths: Paths) -> None:
     assert public.startswith("ssh-ed25519 ")
     assert tools.ensure_ssh_key(paths) == public
     assert (paths.lab / "ssh/id_ed25519").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_wrapper_never_wraps_itself(
+    paths: Paths, cluster: Cluster, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools.install(paths, cluster, "amd64")
+    monkeypatch.setenv("PATH", f"{paths.bin}:{os.environ['PATH']}")  # `make up` typed in a shell of the lab
+    tools.install(paths, cluster, "amd64")
+    for name in ("curl", "ssh"):
+        assert f"{paths.bin}/{name}" not in (paths.bin / name).read_text()
