@@ -27,6 +27,7 @@ call needs are listed in docs/production.md.
 """
 
 import logging
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -400,14 +401,24 @@ class _Minions:
         """A new key pair: (private PEM, public PEM)."""
         return salt.utils.cloud.gen_keys(self._key_bits)
 
-    def accepted(self, name):
-        """The public key accepted for a minion, or None."""
+    def ready(self, name):
+        """Refuse before anything is made when the new minion could not become one."""
         if (self._keys / "minions_rejected" / name).exists():
             raise RefusedError(
                 f"Accepting the minion key of {name}",
                 "the master has a rejected key of that name, and would refuse the new machine",
                 f"If that was a mistake: salt-key -d {name}",
             )
+        if not (self._keys / "master.pub").exists():
+            raise RefusedError(
+                "Reading the master's public key",
+                f"there is no {self._keys}/master.pub, so the new machine could not tell its master from another",
+                "Start salt-master once: it makes its keys.",
+            )
+        self._hear_master(name)
+
+    def accepted(self, name):
+        """The public key accepted for a minion, or None."""
         path = self._keys / "minions" / name
         return path.read_text() if path.exists() else None
 
@@ -421,27 +432,30 @@ class _Minions:
 
     def master_public_key(self):
         """The master's public key."""
-        path = self._keys / "master.pub"
-        if not path.exists():
-            raise RefusedError(
-                "Reading the master's public key",
-                f"there is no file {path}, so the new machine could not tell its master from another",
-                "Start salt-master once: it makes its keys.",
-            )
-        return path.read_text()
+        return (self._keys / "master.pub").read_text()
 
     @contextmanager
     def listening(self, name) -> Iterator[Callable[[float], bool]]:
         """Listen for the minion's start; yields answered(timeout_s) -> bool."""
         opts = _master_opts()
         with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=True) as bus:
-            if not bus.connect_pub(timeout=_MASTER_ANSWERS_S):
-                raise RefusedError(
-                    f"Listening for the minion {name}",
-                    f"the Salt master's event bus in {opts['sock_dir']} does not answer",
-                    "Start salt-master on this machine, or write `wait_for: agent` in the provider file.",
-                )
+            bus.connect_pub(timeout=_MASTER_ANSWERS_S)
             yield lambda timeout_s: self._answered(bus, opts, name, timeout_s)
+
+    def _hear_master(self, name):
+        """Salt's own client reports success when nobody listens on the event bus: so its socket is tried here."""
+        opts = _master_opts()
+        path = f"{opts['sock_dir']}/master_event_pub.ipc"
+        by_tcp = opts.get("ipc_mode") == "tcp"
+        try:
+            with socket.socket(socket.AF_INET if by_tcp else socket.AF_UNIX) as bus:
+                bus.connect(("127.0.0.1", int(opts["tcp_master_pub_port"])) if by_tcp else path)
+        except OSError as err:
+            raise RefusedError(
+                f"Listening for the minion {name}",
+                f"the Salt master's event bus ({path}) does not answer: {err.strerror}",
+                "Start salt-master on this machine, or write `wait_for: agent` in the provider file.",
+            ) from err
 
     def _answered(self, bus, opts, name, timeout_s):
         if bus.get_event(wait=timeout_s, tag=f"salt/minion/{name}/start", match_type="startswith") is not None:
@@ -457,6 +471,9 @@ class _Minions:
 
 class _Silent(_Minions):
     """As _Minions, for `wait_for: agent`: no master need run."""
+
+    def _hear_master(self, name):
+        """Nobody is listened to."""
 
     @contextmanager
     def listening(self, name) -> Iterator[Callable[[float], bool]]:
@@ -565,12 +582,12 @@ def _placement(api, cluster, vm_):
     return placement.Placement(api, cluster, _journal(cluster), profile)
 
 
-def _announce(name, what):
+def _announce(name, step, what):
     """Tell the operator at once what happens: a create takes a minute, and several run side by side."""
     log.info("%s: %s", name, what)
     sys.stderr.write(f"{name}: {what}\n")
     sys.stderr.flush()
-    if what.startswith("cloning"):
+    if step == "requesting":
         _fire(name, "requesting", "requesting instance", {"name": name, "what": what})
 
 

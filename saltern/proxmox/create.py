@@ -62,11 +62,14 @@ class Order:
 class Minions(Keys, Protocol):
     """The master's side of a new minion."""
 
+    def ready(self, name: str) -> None:
+        """Make sure that the minion could be accepted and heard. Raises: ProxmoxError saying what is in the way."""
+
     def new_keys(self) -> tuple[str, str]:
         """A new key pair: (private PEM, public PEM)."""
 
     def accepted(self, name: str) -> str | None:
-        """The public key accepted for that minion, or None. Raises: ProxmoxError when its key was rejected."""
+        """The public key accepted for that minion, or None."""
 
     def master_public_key(self) -> str:
         """The master's public key, PEM."""
@@ -107,7 +110,7 @@ class CreateFailedError(Exception):
 
 # Given the record, all that is on Proxmox, and the machine itself if it exists. May note an address in the record.
 Specify = Callable[[Record, Inventory, Machine | None], "MachineSpec"]
-Announce = Callable[[str, str], None]
+Announce = Callable[[str, str, str], None]
 
 
 class Creation:
@@ -119,7 +122,8 @@ class Creation:
         minions: the master's side.
         journal: records of creates.
         slot_directory: where processes of this master share the right to clone.
-        announce: told the name and what happens next, in a few words.
+        announce: told the name, the step (mending, requesting, seeding, configuring, starting, waiting, removing) and
+            what happens, in a few words.
         pause: sleeps that many seconds.
     """
 
@@ -166,7 +170,7 @@ class Creation:
         """Remove what a create that died has left."""
         if not record.made_anything:
             return
-        self.announce(record.name, "removing what an earlier create left unfinished")
+        self.announce(record.name, "mending", "removing what an earlier create left unfinished")
         outcome = remove.made(self.api, record, self.minions, self.pause)
         if outcome.left:
             raise CreateFailedError(record.name, UnmendedError(), outcome)
@@ -181,13 +185,14 @@ class Creation:
         try:
             yield
         except BaseException as err:  # an interrupt leaves as little behind as an error; both go on to the caller
-            self.announce(record.name, "failed: removing what was made")
+            self.announce(record.name, "removing", "failed: removing what was made")
             outcome = remove.made(self.api, record, self.minions, self.pause)
             if isinstance(err, Exception):
                 raise CreateFailedError(record.name, err, outcome) from err
             raise
 
     def _made(self, record: Record, spec: MachineSpec, found: Inventory) -> Machine:
+        self.minions.ready(spec.name)
         template = found.template(spec.template, spec.proxmox_node)
         template_config = inventory.config(self.api, template)
         mac = machine.new_mac()
@@ -197,9 +202,9 @@ class Creation:
         self._configured(record, spec, created, mac, {drive: f"{volid},media=cdrom"})
         self._grown(record, spec, created, template_config)
         with self.minions.listening(spec.name) as answered:
-            self.announce(spec.name, "starting")
+            self.announce(spec.name, "starting", "starting")
             persistently(lambda: self._task(record, "POST", f"{created.path}/status/start"), self.pause)
-            self.announce(spec.name, f"started; waiting for its {self.order.answer}")
+            self.announce(spec.name, "waiting", f"started; waiting for its {self.order.answer}")
             self._wait_for_answer(spec, created, answered)
         self._unseeded(record, created, drive)
         return created
@@ -221,7 +226,9 @@ class Creation:
     def _clone_once(self, record: Record, spec: MachineSpec, template: Machine) -> int:
         full = spec.clone == "full"
         vmid = int(self.api.call("GET", "cluster/nextid"))
-        self.announce(spec.name, f"cloning {template.name} ({spec.clone}) to {vmid} on {spec.proxmox_node}")
+        self.announce(
+            spec.name, "requesting", f"cloning {template.name} ({spec.clone}) to {vmid} on {spec.proxmox_node}"
+        )
         record.note(node=spec.proxmox_node, vmid=vmid)
         try:
             self._task(
@@ -254,7 +261,7 @@ class Creation:
         name = machine.seed_name(spec.name)
         volid = f"{spec.iso_storage}:iso/{name}"
         record.note(seed_node=spec.proxmox_node, seed_volid=volid)
-        self.announce(spec.name, f"uploading its seed image to {spec.iso_storage}")
+        self.announce(spec.name, "seeding", f"uploading its seed image to {spec.iso_storage}")
         limit_s = self.order.limits.task_s
         persistently(
             lambda: self.api.upload_iso(spec.proxmox_node, spec.iso_storage, name, content, limit_s), self.pause
@@ -266,7 +273,7 @@ class Creation:
     ) -> None:
         operator = self.order.operator
         wanted = machine.settings(spec, mac, operator.user, list(operator.ssh_keys), seed_drive)
-        self.announce(spec.name, f"setting {spec.cpus} CPUs, {spec.memory_mib} MiB, {spec.address}")
+        self.announce(spec.name, "configuring", f"setting {spec.cpus} CPUs, {spec.memory_mib} MiB, {spec.address}")
         persistently(lambda: self._task(record, "POST", f"{created.path}/config", **wanted), self.pause)
 
     def _grown(self, record: Record, spec: MachineSpec, created: Machine, template_config: dict[str, Any]) -> None:

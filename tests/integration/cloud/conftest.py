@@ -200,6 +200,28 @@ def salt_cloud(cloud_master: Any, provider: dict[str, Any]) -> Iterator[Callable
     shutil.rmtree(providers)
 
 
+@pytest.fixture
+def killed_while(cloud_master: Any) -> Callable[[str, list[str]], None]:
+    """killed_while("waiting", ["-p", ..]) runs salt-cloud and kills it as soon as it says so."""
+
+    def run(said: str, arguments: list[str]) -> None:
+        process = subprocess.Popen(
+            [SALT_CLOUD, "-c", cloud_master.config_dir, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        assert process.stderr
+        heard = []
+        for line in process.stderr:
+            heard.append(line.decode())
+            if said in heard[-1]:
+                break
+        else:
+            pytest.fail(f"salt-cloud never said {said!r}:\n{''.join(heard)}")
+        process.kill()
+        process.communicate()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def accepted_keys(cloud_master: Any) -> Callable[[], list[str]]:
     """The minions whose keys the master has accepted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class SeededMachines:
         self._root(target_id).mkdir()
 
     def destroy(self, machine_id: int) -> None:
-        """The root stays: tests look at what the minion was given."""
+        shutil.rmtree(self._root(machine_id), ignore_errors=True)
 
     def resize(self, machine_id: int, disk: str, size_bytes: int) -> None:
         (self._root(machine_id) / f"{disk}.size").write_text(str(size_bytes))

@@ -220,6 +220,36 @@ def test_a_failed_create_says_so_and_leaves_nothing(
     assert proxmox.images() == []
 
 
+def test_a_killed_create_is_made_anew(
+    salt_cloud: SaltCloud,
+    killed_while: Callable[[str, list[str]], None],
+    root_api: ProxmoxAPI,
+    proxmox: Proxmox,
+    machines: Callable[[], dict[str, Any]],
+    accepted_keys: Callable[[], list[str]],
+) -> None:
+    """salt-cloud dies while its machine boots: a half-made machine and its seed image with the key are left."""
+    salt_cloud("--list-locations", PROVIDER)
+    killed_while("waiting for its minion", ["-p", "worker", "cloud-w-07"])
+    left = machines()["cloud-w-07"]["vmid"]
+    seed = proxmox.images()
+    assert len(seed) == 1
+
+    done = salt_cloud("-p", "worker", "cloud-w-07")
+    assert "cloud-w-07 was left half made by a create that died" in done.stderr
+    assert "cloud-w-07: removing what an earlier create left unfinished" in done.stderr
+    made = done.data["cloud-w-07"]
+    assert made["private_ips"] == ["192.168.100.160"]
+    assert machines()["cloud-w-07"]["vmid"] == made["id"]
+    assert [row["vmid"] for row in root_api.nodes("pve").qemu.get() if row["name"] == "cloud-w-07"] == [made["id"]]
+    assert proxmox.images() == []
+    assert str(left) in {task["id"] for task in root_api.nodes("pve").tasks.get() if task["type"] == "qmdestroy"}
+
+    salt_cloud("-d", "cloud-w-07", "-y")
+    assert "cloud-w-07" not in machines()
+    assert "cloud-w-07" not in accepted_keys()
+
+
 def test_destroy_the_table(
     salt_cloud: SaltCloud, machines: Callable[[], dict[str, Any]], accepted_keys: Callable[[], list[str]]
 ) -> None:

@@ -33,6 +33,9 @@ class FakeMinions:
         self.made = 0
         self.accepted_at_start: str | None = None
 
+    def ready(self, name: str) -> None:
+        pass
+
     def new_keys(self) -> tuple[str, str]:
         self.made += 1
         return f"PRIVATE KEY {self.made}\n", f"PUBLIC KEY {self.made}\n"
@@ -147,7 +150,7 @@ def creation(
     said: list[str],
     pauses: Pauses,
 ) -> Creation:
-    def announce(name: str, what: str) -> None:
+    def announce(name: str, step: str, what: str) -> None:
         said.append(f"{name}: {what}")
 
     return Creation(api, order, minions, journal, tmp_path / "state" / "slots", announce, pauses)
