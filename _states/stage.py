@@ -207,6 +207,6 @@ def _salt_cloud(map_file):
     checkout = Path(stages.__file__).parents[1] / "cloud.maps.d" / "cluster.map"
     path = map_file or (beside if beside.exists() else checkout)
     # Of the same installation as this salt-run, whose directory need not be in PATH.
-    own = Path(sys.argv[0]).with_name("salt-cloud")
-    program = str(own) if own.exists() else shutil.which("salt-cloud") or "salt-cloud"
-    return [program, f"--config-dir={directory}", "-P", "-m", str(path), "-y", "--out=json"]
+    own = [Path(beside_it).with_name("salt-cloud") for beside_it in (sys.argv[0], sys.executable)]
+    program = next((str(path) for path in own if path.exists()), None) or shutil.which("salt-cloud")
+    return [program or "salt-cloud", f"--config-dir={directory}", "-P", "-m", str(path), "-y", "--out=json"]

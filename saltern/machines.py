@@ -34,7 +34,10 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
     """
     phases: dict[str, str] = {}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)  # noqa: S603
+        try:
+            process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)  # noqa: S603
+        except OSError as error:
+            raise StageError(_problem(run.again, "", f"{command[0]} cannot be run: {error}")) from error
         try:
             ended = _follow(run, process, err, phases, run.clock() + deadline_s)
         finally:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 CHECKOUT = Path(__file__).parents[3]
 NODES = ("job-ha", "job-m", "job-w")
+# Where the stand-in of the cluster's test service listens; the URL ends in its port.
+SERVICE_PORT = 18099
 
 CLUSTER_SLS = """
 cluster:
@@ -29,14 +33,16 @@ metallb: {pools: {default: [192.168.100.200-192.168.100.220]}}
 artefacts: {disabled: [k9s, cilium-cli, etcdctl]}
 """
 # Sums of files that nothing here downloads: the shipped definition may leave them to the operator.
-VERSIONS_SLS = """
+NO_SUM = "0" * 64
+VERSIONS_SLS = f"""
 artefacts:
-  cilium-chart: {sha256: {any: "%(sum)s"}}
-  metallb-chart: {sha256: {any: "%(sum)s"}}
-""" % {"sum": "0" * 64}
+  cilium-chart: {{sha256: {{any: "{NO_SUM}"}}}}
+  metallb-chart: {{sha256: {{any: "{NO_SUM}"}}}}
+"""
 
 TRIVIAL = {
-    "good.sls": "A thing is so:\n  test.succeed_without_changes\nAnother thing has changed:\n  test.succeed_with_changes\n",
+    "good.sls": "A thing is so:\n  test.succeed_without_changes\n"
+    "Another thing has changed:\n  test.succeed_with_changes\n",
     "bad.sls": "A thing is so:\n  test.succeed_without_changes\nThis goes wrong:\n  test.fail_without_changes:\n"
     "    - comment: the disk is full\nThis waits for it:\n  test.nop:\n    - require: [{test: This goes wrong}]\n",
     "slow.sls": "A first thing:\n  test.succeed_without_changes\nA slow thing:\n  slow.waited:\n    - seconds: 7\n",
@@ -121,21 +127,43 @@ def master(salt_factories, roots: Path) -> Iterator[object]:
 @pytest.fixture(scope="session")
 def minions(master) -> Iterator[dict[str, object]]:
     """One minion per row of the table, keys accepted."""
-    daemons = {name: master.salt_minion_daemon(name, overrides={"state_events": True}) for name in NODES}
-    for daemon in daemons.values():
-        daemon.start()
+    settings = {"test_service": f"127.0.0.1:{SERVICE_PORT}"}
+    daemons = {name: master.salt_minion_daemon(name, overrides=settings) for name in NODES}
+    # Side by side: a start is mostly waiting.
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda daemon: daemon.start(), daemons.values()))
+    # The modules that a stage brings to the nodes when it asks whether they answer.
+    assert master.salt_cli(environ=environment()).run("saltutil.sync_all", minion_tgt="*").returncode == 0
     yield daemons
-    for daemon in daemons.values():
-        daemon.terminate()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda daemon: daemon.terminate(), daemons.values()))
 
 
 @pytest.fixture
-def orchestrate(master, minions, roots: Path):
+def run_cli(master):
+    """salt-run."""
+    return master.salt_run_cli(timeout=60, environ=environment())
+
+
+@pytest.fixture
+def orchestrate(run_cli, minions, roots: Path):
     """Write an orchestration and run it: (SLS text, arguments) -> the command's result (returncode, stdout, stderr)."""
-    run = master.salt_run_cli(timeout=60, environ=environment())
 
     def orchestrated(text: str, *args: str):
         (roots / "salt" / "orchestrate" / "story.sls").write_text(text)
-        return run.run("state.orchestrate", "orchestrate.story", *args)
+        return run_cli.run("state.orchestrate", "orchestrate.story", *args)
 
     return orchestrated
+
+
+@pytest.fixture
+def start(run_cli, minions, roots: Path):
+    """Write an orchestration and start it: SLS text -> the process, its outputs as text pipes."""
+
+    def started(text: str) -> subprocess.Popen[str]:
+        (roots / "salt" / "orchestrate" / "story.sls").write_text(text)
+        argv = [*run_cli.cmdline("state.orchestrate", "orchestrate.story")]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environment())
+
+    return started

@@ -2,14 +2,206 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
-def stage(title: str, function: str, **arguments: object) -> str:
+import psutil
+import pytest
+
+from saltern import record
+from tests.integration.jobs.conftest import NODES, SERVICE_PORT
+
+BRING_UP = "include:\n  - orchestrate.cluster\n"
+
+
+def stage(title: str, function: str, /, **arguments: object) -> str:
     """One stage as SLS text."""
     lines = "".join(f"    - {key}: {value}\n" for key, value in arguments.items())
     return f"{title}:\n  stage.{function}:\n{lines}    - failhard: True\n"
 
 
-def test_applied_on_every_node(orchestrate):
-    result = orchestrate(stage("Everything is good", "applied", sls="[good]", roles="[control_plane, worker]"))
-    print(result.stdout, result.stderr)
-    assert result.returncode == 0
+def comment(result: object, title: str) -> str:
+    """The comment of a stage."""
+    return next(ret["comment"] for ret in returned(result).values() if ret["__id__"] == title)
+
+
+def returned(result: object) -> dict[str, dict]:
+    """The states of an orchestration, from salt-run --out=json."""
+    return next(iter(result.data["data"].values()))
+
+
+@pytest.fixture
+def fresh(minions) -> Iterator[None]:
+    """No minion belongs to a cluster, nothing stands in the way."""
+
+    def forget():
+        for daemon in minions.values():
+            for name in ("member.json", "findings.json"):
+                Path(daemon.config["root_dir"], name).unlink(missing_ok=True)
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def web() -> Iterator[None]:
+    """The test service of the cluster that is not there."""
+
+    class Hello(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", SERVICE_PORT), Hello)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_progress_goes_to_standard_error_while_a_stage_runs(orchestrate):
+    result = orchestrate(stage("All is slow", "applied", sls="[slow]", roles="[control_plane, worker]"))
+    assert result.returncode == 0, result.stderr
+    assert "stage 1/1: All is slow | begins" in result.stderr
+    assert re.search(r'\[0:0\d\] .* \| All is slow 0/2 \(job-[mw] 1/2 after "A first thing" \d s', result.stderr)
+    assert "stage 1/1: All is slow | done in" in result.stderr
+
+
+def test_changes_name_the_states_per_node(orchestrate):
+    result = orchestrate(stage("Good", "applied", sls="[good]", nodes="[job-ha, job-w]"))
+    (ret,) = returned(result).values()
+    assert ret["changes"] == {"job-ha": ["Another thing has changed"], "job-w": ["Another thing has changed"]}
+    assert ret["comment"] == "Good: 2 of 2"
+
+
+def test_a_failed_state_stops_the_run_and_names_node_state_cause_and_command(orchestrate):
+    bad, late = (stage(title, "applied", sls=f"[{title}]", roles="[worker]") for title in ("bad", "good"))
+    result = orchestrate(bad + late)
+    assert result.returncode == 1
+    assert comment(result, "bad") == (
+        'job-w: bad: "This goes wrong": the disk is full\n    next: salt-run state.orchestrate orchestrate.story'
+    )
+    assert [ret["__id__"] for ret in returned(result).values()] == ["bad"]
+
+
+def test_an_sls_that_does_not_render_fails(orchestrate):
+    result = orchestrate(stage("Broken", "applied", sls="[broken]", nodes="[job-w]"))
+    assert result.returncode == 1
+    assert "job-w: Broken: Rendering SLS" in comment(result, "Broken")
+
+
+def test_a_function_that_raises_or_answers_otherwise_fails(orchestrate):
+    result = orchestrate(stage("Red", "called", function="fact.colour", nodes="[job-w]", expect="red"))
+    assert result.returncode == 1 and "returned 'blue', expected 'red'" in comment(result, "Red")
+    result = orchestrate(stage("Refused", "called", function="fact.refuse", nodes="[job-w]"))
+    assert result.returncode == 1 and "no such fact" in comment(result, "Refused")
+
+
+def test_a_minion_without_accepted_key_fails(orchestrate):
+    result = orchestrate(stage("Stranger", "applied", sls="[good]", nodes="[job-w, job-stranger]"))
+    assert result.returncode == 1
+    assert "job-stranger: Stranger: the master has no accepted key of this minion" in comment(result, "Stranger")
+
+
+def test_a_minion_that_stops_answering_is_named(orchestrate, minions):
+    with stopped(minions["job-w"]):
+        result = orchestrate(stage("Gone", "applied", sls="[good]", nodes="[job-m, job-w]"))
+    assert result.returncode == 1
+    assert "job-w: Gone: its minion has not answered for" in comment(result, "Gone")
+    assert "job-m" not in comment(result, "Gone")
+
+
+class stopped:  # noqa: N801 - reads as a sentence with "with"
+    """A minion whose processes are stopped for a while: it is connected, and silent."""
+
+    def __init__(self, daemon: object) -> None:
+        self.processes = [psutil.Process(daemon.pid), *psutil.Process(daemon.pid).children(recursive=True)]
+
+    def __enter__(self) -> None:
+        self._send(signal.SIGSTOP)
+
+    def __exit__(self, *err: object) -> None:
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: int) -> None:
+        for process in self.processes:
+            with suppress(psutil.NoSuchProcess):  # a job's process may just have ended
+                process.send_signal(number)
+
+
+def test_minions_get_pillar_from_the_definition(orchestrate):
+    role = stage("Role", "called", function="pillar.get", arg='["saltern:node:role"]', nodes="[job-w]", expect="worker")
+    assert orchestrate(role).returncode == 0
+
+
+def test_a_whole_bring_up_then_nothing_to_do(orchestrate, fresh, web, roots):
+    result = orchestrate(BRING_UP)
+    assert result.returncode == 0, result.stdout + result.stderr
+    data = record.last_run(roots / "state" / "jobs")
+    assert data["result"] == "succeeded" and data["job"] == "orchestrate.cluster"
+    assert {step["key"] for s in data["stages"] for step in s["steps"]} >= {"initialised", "workers joined", "metallb"}
+    assert "sealed for" not in json.dumps(data)
+
+    again = orchestrate(BRING_UP)
+    assert again.returncode == 0
+    assert [ret["changes"] for ret in returned(again).values()] == [{}] * len(returned(again))
+
+
+def test_test_mode_changes_nothing_and_says_what_would_be_done(orchestrate, fresh, minions):
+    result = orchestrate(BRING_UP, "test=True")
+    told = "\n".join(ret["comment"] for ret in returned(result).values())
+    assert "would do: kubeadm init: job-m (no control-plane node has the cluster)" in told
+    assert "would do: Worker join: job-w" in told
+    assert not [d for d in minions.values() if Path(d.config["root_dir"], "member.json").exists()]
+
+
+def test_findings_stop_the_run_before_any_change(orchestrate, fresh, minions, roots):
+    found = [{"what": "port 6443 is taken by nginx", "where": "TCP ports", "why": "w", "remedy": "stop nginx"}]
+    Path(minions["job-m"].config["root_dir"], "findings.json").write_text(json.dumps(found))
+    result = orchestrate(BRING_UP)
+    assert result.returncode == 1
+    expected = "job-m: Preflight: port 6443 is taken by nginx (TCP ports): w\n    next: stop nginx"
+    assert comment(result, "Nothing stands in the way") == expected
+    assert record.last_run(roots / "state" / "jobs")["result"] == "failed"
+    assert not [d for d in minions.values() if Path(d.config["root_dir"], "member.json").exists()]
+
+
+def test_a_second_operator_is_told_who_works(orchestrate, roots):
+    directory = record.cluster_dir(roots / "state", "jobs")
+    with record.Lock(directory, {"user": "mia", "job": "orchestrate.upgrade", "jid": "1"}):
+        result = orchestrate(BRING_UP)
+    assert result.returncode == 1
+    assert "mia runs orchestrate.upgrade since" in result.stdout
+
+
+def test_an_interrupt_ends_the_run_and_lets_go(start, roots):
+    process = start(stage("Begun", "begin") + stage("Slow", "applied", sls="[slow]", nodes="[job-w]"))
+    for line in process.stderr:
+        if "Slow | begins" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert record.last_run(roots / "state" / "jobs")["result"] == "interrupted"
+    assert record.read_owner(roots / "state" / "jobs" / "lock") is None
+
+
+def test_runners_answer_and_fail_with_an_exit_code(master, minions, run_cli):
+    valid = run_cli.run("cluster.validate")
+    assert valid.returncode == 0 and valid.data["valid"] == "jobs: 3 nodes"
+    status = run_cli.run("cluster.status")
+    assert status.returncode == 1 and status.data["wrong"] == ["job-w: not Ready: no CNI"]
+
+
+def test_every_node_is_a_minion_of_this_master(minions):
+    assert set(minions) == set(NODES)

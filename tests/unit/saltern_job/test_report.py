@@ -1,0 +1,71 @@
+"""What an operator reads."""
+
+from __future__ import annotations
+
+from saltern import report
+from saltern.steps import Call, Step
+from tests.unit.saltern.definitions import shipped
+
+NODES = {
+    name: {"ready": True, "reason": "", "version": "v1.36.4"}
+    for name in ("saw-k8s-m-01", "saw-k8s-m-02", "saw-k8s-m-03", *(f"saw-k8s-w-0{n}" for n in range(1, 5)))
+}
+ETCD = [{"name": f"saw-k8s-m-0{n}", "learner": False} for n in (1, 2, 3)]
+RUN = {"result": "succeeded", "started": "2026-01-31T12:00:00Z", "seconds": 215.4,
+       "stages": [{"title": "Nodes are prepared", "seconds": 31.25}]}  # fmt: skip
+
+
+def test_the_summary_has_nodes_versions_endpoint_times_and_what_to_type(tmp_path):
+    text = report.summary(
+        shipped(tmp_path, cluster={"artefacts": {"disabled": ["cilium-cli", "etcdctl", "k9s"]}}), NODES, RUN
+    )
+    assert "saw-k8s: Kubernetes 1.36.4, API at https://192.168.100.150:6443" in text
+    assert "  saw-k8s-ha-01  load_balancer  192.168.100.150  -      -" in text
+    assert "  saw-k8s-w-04   worker         192.168.100.157  yes    v1.36.4" in text
+    assert "crio 1.36.3" in text and "k9s 0." not in text
+    assert "succeeded, 2026-01-31T12:00:00Z, 3:35 minutes" in text
+    assert "Nodes are prepared  31.2" in text
+    assert "etcdctl (artefacts.disabled), k9s (artefacts.disabled)" in text
+    assert "salt-run cluster.status" in text
+
+
+def test_a_node_that_is_not_registered_is_shown_so(tmp_path):
+    text = report.summary(shipped(tmp_path), {}, None)
+    assert "saw-k8s-w-04   worker         192.168.100.157  no     not registered" in text
+    assert "Last run" not in text
+
+
+def test_a_healthy_cluster_has_nothing_wrong(tmp_path):
+    assert report.standing(shipped(tmp_path), NODES, ETCD) == []
+
+
+def test_what_is_wrong_is_said_in_sentences(tmp_path):
+    nodes = {name: dict(facts) for name, facts in NODES.items()} | {"old": {"ready": True}}
+    del nodes["saw-k8s-w-01"]
+    nodes["saw-k8s-w-02"] |= {"ready": False, "reason": "no CNI"}
+    nodes["saw-k8s-w-03"] |= {"version": "v1.35.6"}
+    found = report.standing(shipped(tmp_path), nodes, [*ETCD[:2], {"name": "saw-k8s-m-03", "learner": True}])
+    assert found == [
+        "saw-k8s-w-01: not registered; salt-run state.orchestrate orchestrate.cluster",
+        "saw-k8s-w-02: not Ready: no CNI",
+        "saw-k8s-w-03: kubelet v1.35.6, the table says v1.36.4",
+        "old: is in the cluster but not in the table",
+        "saw-k8s-m-03: no voting member of etcd",
+    ]
+
+
+def test_a_plan_as_text_and_as_data():
+    steps = [Step("a", "kubeadm init", ("m1",), Call("x"), stage="initialised", reason="none yet"),
+             Step("b", "Join", ("m2", "m3"), Call("x"), after=("a",), stage="joined")]  # fmt: skip
+    assert report.plan(steps).splitlines()[1:] == [
+        "  initialised  kubeadm init  m1      -      none yet",
+        "  joined       Join          m2, m3  a      -",
+    ]
+    assert report.plan_data(steps)[1] == {
+        "stage": "joined", "step": "Join", "nodes": ["m2", "m3"], "after": ["a"], "why": "",
+    }  # fmt: skip
+
+
+def test_a_service_that_is_switched_off_is_named(tmp_path):
+    off = report.switched_off(shipped(tmp_path, cluster={"verification": {"enabled": False}}))
+    assert "the test service (verification.enabled)" in off
