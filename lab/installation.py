@@ -88,6 +88,13 @@ def master(paths: Paths) -> Service:
     return Service("salt-master", argv, salt_master.PORTS, environment(paths))
 
 
+def onboot(paths: Paths) -> list[str]:
+    """The command that switches on the machines that start with their host; it prints their names."""
+    argv = [sys.executable, "-m", "lab.onboot", "--address", ADDRESS, "--port", str(PROXMOX_PORT)]
+    argv += ["--user", salt_master.PROXMOX_USER, "--password-file", str(proxmox_password(paths))]
+    return [*argv, "--ca", str(ca_certificate(paths))]
+
+
 def environment(paths: Paths) -> dict[str, str]:
     """What programs of the checkout need to find it and the lab's state."""
     return {

@@ -116,13 +116,18 @@ class Lab:
             installation.dns(self.paths, names),
             installation.mirror(self.paths),
             installation.registry(self.paths),
-            installation.proxmox(self.paths),
         ):
             self._count(services.start(service))
+        host_starts = services.start(installation.proxmox(self.paths))
+        self._count(host_starts)
         password = installation.proxmox_password(self.paths).read_text().strip()
         if salt_master.write(self.paths, password, installation.ca_certificate(self.paths)):
             services.stop("salt-master")
         self._count(services.start(installation.master(self.paths)))
+        if host_starts:
+            started = run(network.inside(installation.onboot(self.paths)), env=self._environment()).split()
+            if started:
+                self.progress(f"lab: switched on {', '.join(started)}")
 
     def _kubeconfig(self) -> None:
         """Get the user's kubeconfig, as any operator would."""
@@ -132,10 +137,13 @@ class Lab:
 
     def _type(self, words: list[str]) -> int:
         """Run one of the user's commands with its output going straight through; returns its exit code."""
-        environment = {**os.environ, **tools.environment(self.paths)}
-        environment["PATH"] = f"{self.paths.bin}:{os.environ.get('PATH', '')}"
         argv = [str(self.paths.bin / words[0]), *words[1:]]
-        return subprocess.run(argv, env=environment).returncode  # noqa: S603  (a list of words, never a shell's line)
+        return subprocess.run(argv, env=self._environment()).returncode  # noqa: S603  (a list of words)
+
+    def _environment(self) -> dict[str, str]:
+        """The environment of a shell of the lab."""
+        own = {**tools.environment(self.paths), **installation.environment(self.paths)}
+        return {**os.environ, **own, "PATH": f"{self.paths.bin}:{os.environ.get('PATH', '')}"}
 
     def _count(self, changed: bool) -> None:
         self.changes += changed

@@ -73,6 +73,8 @@ class NspawnMachines:
         except LabError as err:
             raise MachineError(str(err)) from err
         self._console(machine_id).unlink(missing_ok=True)
+        # Its address may go to another machine with another host key: ssh learns the remaining keys anew.
+        (self.paths.lab / "ssh/known_hosts").unlink(missing_ok=True)
 
     def resize(self, machine_id: int, disk: str, size_bytes: int) -> None:
         """Give a machine a larger disk: all share the room of one file system, which has to have it.
