@@ -7,7 +7,6 @@ rolls nothing back: taking away a CNI that came up slowly hides the cause and le
 
 import json
 
-import yaml
 from salt.exceptions import CommandExecutionError
 
 
@@ -52,7 +51,7 @@ def deploy(name, namespace, chart, values, timeout_s=300):
         Path of the chart archive on the node.
 
     values
-        Mapping; goes in on standard input, so it is neither in argv nor in a file.
+        Mapping; goes in on standard input (as JSON, which is YAML: pillar data comes as Salt's ordered mappings), so it is neither in argv nor in a file.
 
     timeout_s
         Seconds for helm's own calls and hooks.
@@ -65,7 +64,7 @@ def deploy(name, namespace, chart, values, timeout_s=300):
     """
     args = ["upgrade", name, chart, "--install", f"--namespace={namespace}", "--reset-values", "--force-conflicts"]
     args += ["--server-side=true", "--history-max=5", f"--timeout={timeout_s}s", "--hide-notes", "--output=json"]
-    _helm([*args, "--values=-"], stdin=yaml.safe_dump(values), timeout_s=timeout_s + 60)
+    _helm([*args, "--values=-"], stdin=json.dumps(values), timeout_s=timeout_s + 60)
     return get(name, namespace)
 
 

@@ -1,3 +1,6 @@
+include:
+  - cilium.deployed
+
 {%- set cilium = pillar.saltern.charts.cilium %}
 Cilium's agent runs on every node:
   kube.rolled_out:
@@ -5,6 +8,8 @@ Cilium's agent runs on every node:
     - kind: daemonset
     - namespace: {{ cilium.namespace | json }}
     - deadline_s: 600
+    - require:
+      - helm_release: Cilium is deployed
 
 Cilium's operator runs:
   kube.rolled_out:
@@ -12,3 +17,5 @@ Cilium's operator runs:
     - kind: deployment
     - namespace: {{ cilium.namespace | json }}
     - deadline_s: 600
+    - require:
+      - helm_release: Cilium is deployed

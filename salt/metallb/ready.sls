@@ -1,3 +1,6 @@
+include:
+  - metallb.deployed
+
 {%- set metallb = pillar.saltern.charts.metallb %}
 MetalLB's controller runs:
   kube.rolled_out:
@@ -5,6 +8,8 @@ MetalLB's controller runs:
     - kind: deployment
     - namespace: {{ metallb.namespace | json }}
     - deadline_s: 600
+    - require:
+      - helm_release: MetalLB is deployed
 
 MetalLB's speaker runs on every node:
   kube.rolled_out:
@@ -12,8 +17,12 @@ MetalLB's speaker runs on every node:
     - kind: daemonset
     - namespace: {{ metallb.namespace | json }}
     - deadline_s: 600
+    - require:
+      - helm_release: MetalLB is deployed
 
 MetalLB's webhook answers:
   kube.endpoint_ready:
     - name: metallb-webhook-service
     - namespace: {{ metallb.namespace | json }}
+    - require:
+      - kube: MetalLB's controller runs
