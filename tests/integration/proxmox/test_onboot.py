@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab import onboot
+from lab.proxmox.machines import MachineConfig, MachineError
 from tests.integration.proxmox.conftest import Lab
 
 
@@ -17,9 +18,12 @@ def test_marked_machines_are_switched_on_and_no_others(lab: Lab) -> None:
     assert onboot.switch_on(api) == []
 
 
-def test_a_machine_that_does_not_start_is_named(lab: Lab) -> None:
-    root = lab.vm(101, "marked", onboot=1)
-    assert root.put("/nodes/pve/qemu/101/config", lock="backup").status == 200
+def test_a_machine_that_does_not_start_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(machine_id: int, config: MachineConfig) -> None:
+        raise MachineError(f"no power for {config.name}")
+
+    lab.vm(101, "marked", onboot=1)
+    monkeypatch.setattr(lab.machines, "start", refuse)
     api = lab.proxmoxer(user="root@pam", password=lab.password)
-    with pytest.raises(RuntimeError, match=r"marked did not start: VM is locked \(backup\)"):
+    with pytest.raises(RuntimeError, match="marked did not start: no power for marked"):
         onboot.switch_on(api)
