@@ -51,7 +51,8 @@ def deploy(name, namespace, chart, values, timeout_s=300):
         Path of the chart archive on the node.
 
     values
-        Mapping; goes in on standard input (as JSON, which is YAML: pillar data comes as Salt's ordered mappings), so it is neither in argv nor in a file.
+        Mapping; goes in on standard input, so it is neither in argv nor in a file. As JSON, which is YAML: a state gets
+        its arguments as Salt's own ordered mappings, which PyYAML cannot write.
 
     timeout_s
         Seconds for helm's own calls and hooks.

@@ -5,6 +5,7 @@ kubeadm.k8s.io/v1beta4 only: v1beta3 is gone in Kubernetes 1.37.
 """
 
 import copy
+import json
 
 import yaml
 
@@ -150,7 +151,8 @@ def text(documents):
 
         salt-call --local kubeadm_config.text '[{"kind": "ResetConfiguration"}]'
     """
-    return yaml.safe_dump_all(documents, sort_keys=False)
+    # Pillar data comes in Salt's own mappings and lists, which PyYAML knows only where Salt has taught it to.
+    return yaml.safe_dump_all(json.loads(json.dumps(documents)), sort_keys=False)
 
 
 def _ignore_checks(document, kubeadm):

@@ -25,7 +25,7 @@ def deployed(name, namespace, chart, version, values, timeout_s=300):
         Mapping of the release's values.
 
     timeout_s
-        Seconds for helm's own calls; whether pods run is another state's question (``cluster.rolled_out``).
+        Seconds for helm's own calls; whether pods run is another state's question (``kube.rolled_out``).
 
     .. code-block:: yaml
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import salt.utils.secret
 from salt.exceptions import CommandExecutionError
+from salt.utils.datastructures import HashableOrderedDict
 
 from tests.functional.kubernetes.conftest import ApiServer, chart
 from tests.salt_node import Node
@@ -68,6 +70,13 @@ def test_a_release_is_deployed_once(node: Node, tiny: dict[str, Any], api_server
     second = state.deployed(**tiny)
     assert (second["result"], second["changes"]) == (True, {})
     assert node.salt["helm_release.get"]("tiny", "default")["revision"] == 1
+
+
+def test_values_in_salts_own_mappings_are_taken(node: Node, tiny: dict[str, Any]) -> None:
+    wrapped = salt.utils.secret.hide(HashableOrderedDict(tiny["values"]))
+    for values in (wrapped, HashableOrderedDict(word="salt", nested=HashableOrderedDict(a=1, b=[1, 2]))):
+        ret = node.state("helm_release").deployed(**(tiny | {"values": values}))
+        assert ret["result"] is True, ret["comment"]
 
 
 def test_a_value_changed_by_hand_is_shown_and_put_right(

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import salt.crypt
+import salt.utils.secret
 import yaml
 from salt.exceptions import CommandExecutionError
+from salt.utils.datastructures import HashableOrderedDict
 
 from tests.unit.modules.member import KEY_DATA, Member, certificate
 
@@ -93,6 +95,15 @@ def test_init_gives_kubeadm_its_documents_in_a_file_of_roots(control_plane: Memb
         "KubeletConfiguration",
     )
     assert init["nodeRegistration"]["ignorePreflightErrors"] == ["Swap"]
+
+
+def test_documents_in_salts_own_mappings_are_written(control_plane: Member) -> None:
+    settings = control_plane.pillar["saltern"]["kubeadm"]
+    plain = control_plane.salt["kubeadm_config.text"]([settings["cluster"]])
+    ordered = HashableOrderedDict(settings["cluster"])
+    assert control_plane.salt["kubeadm_config.text"]([ordered, salt.utils.secret.hide(settings["cluster"])]) == (
+        f"{plain}---\n{plain}"
+    )
 
 
 def test_init_uses_a_token_of_minutes_and_deletes_it(control_plane: Member) -> None:
