@@ -15,7 +15,7 @@ from lab.proxmox.faults import Faults
 from lab.proxmox.guests import Guest, Guests
 from lab.proxmox.ha import HighAvailability
 from lab.proxmox.locks import Locks
-from lab.proxmox.machines import Machines
+from lab.proxmox.machines import MachineError, Machines
 from lab.proxmox.pools import Pools
 from lab.proxmox.settings import Node, Settings
 from lab.proxmox.statistics import Statistics
@@ -111,15 +111,23 @@ class Datacentre:
         self.tasks.fail_lost()
         for guest in self.guests.all():
             if guest.lock in ("clone", "create"):
-                LOG.warning("VM %s was half cloned when the API ended: removed", guest.vmid)
-                self.machines.destroy(guest.vmid)
-                self.forget_guest(guest.vmid)
+                self._remove_half_made(guest)
             elif guest.lock:
                 LOG.warning("VM %s was locked (%s) when the API ended: unlocked", guest.vmid, guest.lock)
                 del guest.config["lock"]
                 self.guests.save(guest)
         for path in self.uploads.glob("*"):
             path.unlink()
+
+    def _remove_half_made(self, guest: Guest) -> None:
+        """Remove a VM that a crash left half cloned; one whose machine cannot go stays locked until the next start."""
+        try:
+            self.machines.destroy(guest.vmid)
+        except MachineError as err:
+            LOG.warning("VM %s was half cloned when the API ended, and cannot be removed: %s", guest.vmid, err)
+            return
+        self.forget_guest(guest.vmid)
+        LOG.warning("VM %s was half cloned when the API ended: removed", guest.vmid)
 
 
 def _secret(path: Path) -> bytes:

@@ -24,7 +24,7 @@ class Guest:
         snapshots: by name: ``config``, ``snaptime`` (s since the epoch), ``description``, ``vmstate``, ``parent``.
         parent: name of the snapshot that the present state descends from.
         started_at: seconds since the epoch of the last start.
-        cards_at_start, seed: what the machine was started with: cloud-init values at the last start.
+        seed: the options that feed cloud-init, as they were at the last start.
         firewall: options and rules.
     """
 

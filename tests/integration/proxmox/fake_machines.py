@@ -36,6 +36,7 @@ class FakeMachines:
         self.seeds: dict[int, dict[str, str]] = {}
         self.calls: list[tuple[object, ...]] = []
         self.clone_error: str | None = None
+        self.destroy_error: str | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.cloning = threading.Event()
@@ -55,6 +56,8 @@ class FakeMachines:
 
     def destroy(self, machine_id: int) -> None:
         self.calls.append(("destroy", machine_id))
+        if self.destroy_error:
+            raise MachineError(self.destroy_error)
         self.machines.discard(machine_id)
 
     def resize(self, machine_id: int, disk: str, size_bytes: int) -> None:

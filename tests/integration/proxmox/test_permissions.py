@@ -102,6 +102,15 @@ def test_call_without_its_privilege(lab: Lab, method: str, path: str, privilege:
     assert (answer.status, answer.reason) == (403, f"Permission check failed ({privilege})")
 
 
+def test_pool_takes_only_vms_that_one_may_allocate(lab: Lab) -> None:
+    root = lab.vm()
+    root.post("/pools", poolid="k8s")
+    client = user(lab, ("/pool/k8s", "Pool.Allocate"))
+    answer = client.put("/pools/k8s", vms="101")
+    assert (answer.status, answer.reason) == (403, "Permission check failed (/vms/101, VM.Allocate)")
+    assert root.put("/pools/k8s", vms="101").data is None
+
+
 def test_lists_show_what_one_may_see(lab: Lab) -> None:
     lab.vm()
     client = user(lab, ("/vms/101", "VM.Audit"))

@@ -339,3 +339,34 @@ def test_shared_storage_has_the_clusters_lock(runner: Runner) -> None:
     client = lab.root
     expected = "clone failed: cfs-lock 'storage-ceph' error: got lock request timeout"
     assert client.task(client.post(f"{TEMPLATE}/clone", newid=101)) == expected
+
+
+def test_refused_change_gives_the_file_lock_back(lab: Lab) -> None:
+    client = lab.vm()
+    locked(lab)
+    assert client.put(f"{VM}/config", cores=1).reason == "VM is locked (clone)"
+    del lab.datacentre.guests.get(101, "pve").config["lock"]
+    assert client.put(f"{VM}/config", cores=1).data is None
+
+
+def test_base_volume_in_use_cannot_be_deleted_by_itself(lab: Lab) -> None:
+    client = lab.vm()
+    base = "/nodes/pve/storage/local-lvm/content/local-lvm:base-9000-disk-0"
+    expected = "base volume 'base-9000-disk-0' is still in use by linked cloned"
+    assert client.task(client.delete(base)) == expected
+    assert client.get(base).data["size"] == 4 * GIB
+
+
+def test_clones_at_the_same_time_wait_for_the_storage_and_give_up(runner: Runner) -> None:
+    slow = QUICK.__class__(**vars(QUICK) | {"linked_clone_s": 60})
+    lab = runner.start(Settings(durations=slow, limits=IMPATIENT))
+    client = lab.root
+    first = client.post(f"{TEMPLATE}/clone", newid=101).data
+    log = f"/nodes/pve/tasks/{first}/log"
+    has_storage = "create linked clone of drive scsi0 (local-lvm:base-9000-disk-0)"
+    assert any(client.get(log).data[0]["t"] == has_storage for _ in range(1000))
+    expected = "clone failed: can't lock file '/var/lock/pve-manager/pve-storage-local-lvm' - got timeout"
+    assert client.task(client.post(f"{TEMPLATE}/clone", newid=102)) == expected
+    client.delete(f"/nodes/pve/tasks/{first}")
+    assert client.end(first)["exitstatus"] == "clone failed: interrupted by signal"
+    assert [row["vmid"] for row in client.get("/nodes/pve/qemu").data] == [9000]

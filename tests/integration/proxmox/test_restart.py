@@ -66,6 +66,20 @@ def test_crash_in_the_middle_of_a_clone(runner: Runner) -> None:
     assert root.task(root.post(f"{TEMPLATE}/clone", newid=101)) == "OK"
 
 
+def test_half_made_vm_that_cannot_be_removed_waits_for_the_next_start(runner: Runner) -> None:
+    first = runner.start()
+    first.vm()
+    guest = first.datacentre.guests.get(101, "pve")
+    guest.config["lock"] = "clone"
+    first.datacentre.guests.save(guest)
+    runner.stop()
+    first.machines.destroy_error = "device is busy"
+    assert runner.start(machines=first.machines).root.get(f"{VM}/config").data["lock"] == "clone"
+    runner.stop()
+    first.machines.destroy_error = None
+    assert runner.start(machines=first.machines).root.get(f"{VM}/config").status == 500
+
+
 def test_other_locks_are_released_and_upload_fragments_removed(runner: Runner) -> None:
     first = runner.start()
     first.vm()
