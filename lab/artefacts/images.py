@@ -100,6 +100,7 @@ class Images:
             "sources": [[filled(module), path, into] for module, path, into in image.sources],
             "root": [] if image.base else [[entry.path, entry.mode] for entry in MINIMAL_ROOT],
             "layer": [oci.LAYER_TYPE, *oci.ZSTD],
+            **({"low_ports": True} if image.low_ports else {}),
         }
 
     def _make(self, image: recipes.Image, into: Path) -> None:
@@ -111,7 +112,8 @@ class Images:
         oci.write_layout(into, layers, oci.ImageConfig(image.entrypoint, image.user, image.env), self.workshop.arch)
 
     def _entries(self, image: recipes.Image) -> list[Entry]:
-        entries = [Entry(path, source=self.programs.file(binary)) for path, binary in image.binaries.items()]
+        programs = [(path, self.programs.file(binary)) for path, binary in image.binaries.items()]
+        entries = [Entry(path, source=file, low_ports=image.low_ports) for path, file in programs]
         if not image.base:
             entries += MINIMAL_ROOT
         for module, path, into in image.sources:

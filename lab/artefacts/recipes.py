@@ -310,6 +310,7 @@ class Image:
         base: True for the layer of lab/artefacts/cilium_base.py below the binaries.
         sources: ((module, directory or file in it, path in the image), ...).
         user: numeric user and group, empty for root.
+        low_ports: whether its programs may listen below port 1024 without being root, as CoreDNS does.
         env: {name: value} of its environment.
     """
 
@@ -321,6 +322,7 @@ class Image:
     base: bool = False
     sources: tuple[tuple[str, str, str], ...] = ()
     user: str = ""
+    low_ports: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -352,6 +354,7 @@ IMAGES: tuple[Image, ...] = (
         {"coredns": "coredns"},
         ("/coredns",),
         user="65532:65532",
+        low_ports=True,
     ),
     Image("registry.k8s.io", "pause", "{pause}", {"pause": "pause"}, ("/pause",), user="65535:65535"),
     Image("registry.k8s.io", "e2e-test-images/agnhost", "{agnhost}", {"agnhost": "agnhost"}, ("/agnhost",)),

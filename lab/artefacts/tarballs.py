@@ -16,6 +16,11 @@ MTIME_S = 1577836800
 GZIP_LEVEL = 1
 
 
+# The file capability cap_net_bind_service+ep as the kernel stores it (vfs_cap_data, revision 2: capability.h), in a
+# header that tar and container images use for extended attributes. All its bytes are ASCII.
+_BIND_LOW_PORTS = {"SCHILY.xattr.security.capability": "\x01\0\0\x02\0\x04" + "\0" * 14}
+
+
 @dataclass(frozen=True)
 class Entry:
     """One member of an archive: a file (from `source` or `content`), a link (`target`) or, with none, a directory.
@@ -26,6 +31,7 @@ class Entry:
         source: file on disk whose bytes are stored.
         content: the bytes themselves.
         target: what a symbolic link points to.
+        low_ports: whether the program may listen below port 1024 without being root (a file capability).
     """
 
     path: str
@@ -33,6 +39,7 @@ class Entry:
     source: Path | None = None
     content: bytes | None = None
     target: str | None = None
+    low_ports: bool = False
 
 
 def tree(root: Path, prefix: str = "") -> list[Entry]:
@@ -57,8 +64,11 @@ def _entry_of(path: Path, name: str) -> Iterator[Entry]:
 
 def write_tar(stream: BinaryIO, entries: Iterable[Entry]) -> None:
     """Write an uncompressed archive of `entries`, in the order given, owned by root and dated MTIME_S."""
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for entry in entries:
+    listed = list(entries)
+    extended = any(entry.low_ports for entry in listed)
+    layout = tarfile.PAX_FORMAT if extended else tarfile.GNU_FORMAT
+    with tarfile.open(fileobj=stream, mode="w", format=layout) as archive:
+        for entry in listed:
             _add(archive, entry)
 
 
@@ -71,6 +81,7 @@ def write_tar_gz(path: Path, entries: Iterable[Entry]) -> None:
 def _add(archive: tarfile.TarFile, entry: Entry) -> None:
     info = tarfile.TarInfo(entry.path)
     info.mode, info.mtime = entry.mode, MTIME_S
+    info.pax_headers = _BIND_LOW_PORTS if entry.low_ports else {}
     if entry.target is not None:
         info.type, info.linkname = tarfile.SYMTYPE, entry.target
         archive.addfile(info)

@@ -1,10 +1,12 @@
 """The same entries give the same bytes; what a reader finds is what was asked for."""
 
 import os
+import struct
+import subprocess
 import tarfile
 from pathlib import Path
 
-from lab.artefacts.tarballs import MTIME_S, Entry, tree, write_tar_gz
+from lab.artefacts.tarballs import MTIME_S, Entry, tree, write_tar, write_tar_gz
 
 
 def sample_tree(root: Path) -> Path:
@@ -52,3 +54,20 @@ def test_members_are_roots_with_mode_and_contents(tmp_path: Path) -> None:
     assert found["x/latest"].linkname == "bin/tool"
     assert found["y"].mode == 0o600
     assert {(member.uid, member.gid, member.mtime) for member in found.values()} == {(0, 0, MTIME_S)}
+
+
+def test_a_program_may_listen_on_low_ports(tmp_path: Path) -> None:
+    """Unpacked by GNU tar, the kernel reads the header's bytes as cap_net_bind_service+ep."""
+    archive = tmp_path / "layer.tar"
+    with archive.open("wb") as file:
+        write_tar(file, [Entry("plain", content=b""), Entry("server", content=b"", low_ports=True)])
+    (tmp_path / "out").mkdir()
+    run = subprocess.run(
+        ["tar", "--xattrs", "--xattrs-include=security.*", "-xf", archive, "-C", tmp_path / "out"], check=False
+    )
+    assert run.returncode == 0
+    granted = os.getxattr(tmp_path / "out/server", "security.capability")
+    version, permitted = struct.unpack("<II", granted[:8])
+    assert version == 0x02000001  # revision 2, effective
+    assert permitted == 1 << 10  # CAP_NET_BIND_SERVICE
+    assert "security.capability" not in os.listxattr(tmp_path / "out/plain")
