@@ -25,6 +25,7 @@ _BOOLEAN = [
     "template",
 ]
 _OS = ("other", "wxp", "w2k", "w2k3", "w2k8", "wvista", "win7", "win8", "win10", "win11", "l24", "l26", "solaris")
+_LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspending", "suspended")
 _TEXT = [
     "affinity",
     "args",
@@ -70,6 +71,7 @@ OPTIONS: dict[str, Kind] = {
     "cores": Integer(least=1),
     "cpulimit": Number(),
     "cpuunits": Integer(least=1, most=262144),
+    "lock": Text(choices=_LOCKS),
     "memory": Text(
         rule=matching(r"(current=)?\d+", "invalid format - format error\ncurrent: type check ('integer') failed")
     ),
@@ -126,6 +128,7 @@ _AT_ONCE = frozenset(
         "boot",
         "bootdisk",
         "description",
+        "lock",
         "name",
         "onboot",
         "protection",

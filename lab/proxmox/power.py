@@ -14,7 +14,7 @@ from lab.proxmox.machines import MachineConfig, MachineError, NetworkCard
 from lab.proxmox.tasks import Task
 
 
-def start(datacentre: Datacentre, vmid: int, node: str, task: Task) -> None:
+def start(datacentre: Datacentre, vmid: int, node: str, task: Task, skip_lock: bool = False) -> None:
     """Switch a VM on (``qmstart``).
 
     Raises:
@@ -22,7 +22,8 @@ def start(datacentre: Datacentre, vmid: int, node: str, task: Task) -> None:
     """
     with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
         guest = datacentre.guests.get(vmid, node)
-        guest.check_lock()
+        if not skip_lock:
+            guest.check_lock()
         if guest.is_template:
             raise ProxmoxError("you can't start a vm if it's a template")
         if datacentre.running(guest):
@@ -78,11 +79,12 @@ def build_cloudinit_drive(datacentre: Datacentre, guest: Guest) -> None:
     cloudinit.write_iso(cloudinit.documents(guest.config, guest.vmid), datacentre.cloudinit_iso(guest.vmid))
 
 
-def stop(datacentre: Datacentre, vmid: int, node: str, task: Task) -> None:
+def stop(datacentre: Datacentre, vmid: int, node: str, task: Task, skip_lock: bool = False) -> None:
     """Pull the plug of a VM (``qmstop``); one that is off already is fine."""
     with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
         guest = datacentre.guests.get_for_action(vmid, node)
-        guest.check_lock()
+        if not skip_lock:
+            guest.check_lock()
         if not datacentre.running(guest):
             task.say(f"VM {vmid} not running")
             return
@@ -149,11 +151,12 @@ def reboot(datacentre: Datacentre, vmid: int, node: str, timeout_s: float, task:
         _switch_on(datacentre, guest, task)
 
 
-def reset(datacentre: Datacentre, vmid: int, node: str, task: Task) -> None:
+def reset(datacentre: Datacentre, vmid: int, node: str, task: Task, skip_lock: bool = False) -> None:
     """Press a VM's reset button (``qmreset``): pending values go on waiting."""
     with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
         guest = datacentre.guests.get_for_action(vmid, node)
-        guest.check_lock()
+        if not skip_lock:
+            guest.check_lock()
         datacentre.machines.stop(vmid, force=True)
         task.pace(datacentre.settings.durations.other_s)
         datacentre.machines.start(vmid, machine_config(datacentre, guest))
@@ -161,7 +164,7 @@ def reset(datacentre: Datacentre, vmid: int, node: str, task: Task) -> None:
         datacentre.guests.save(guest)
 
 
-def destroy(datacentre: Datacentre, vmid: int, node: str, purge: bool, task: Task) -> None:
+def destroy(datacentre: Datacentre, vmid: int, node: str, purge: bool, task: Task, skip_lock: bool = False) -> None:
     """Remove a VM with its disks (``qmdestroy``).
 
     Raises:
@@ -169,7 +172,8 @@ def destroy(datacentre: Datacentre, vmid: int, node: str, purge: bool, task: Tas
     """
     with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
         guest = datacentre.guests.get_for_action(vmid, node)
-        guest.check_lock()
+        if not skip_lock:
+            guest.check_lock()
         if datacentre.running(guest):
             raise ProxmoxError(f"VM {vmid} is running - destroy failed")
         for volume in datacentre.volumes.of_guest(vmid):

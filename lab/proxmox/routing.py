@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lab.proxmox.access import ROOT, Identity
-from lab.proxmox.errors import forbidden
+from lab.proxmox.errors import forbidden, invalid
 from lab.proxmox.schema import NODE, STORAGE, VMID, Kind, Text
 from lab.proxmox.tasks import Injected, Task
 
@@ -53,6 +53,12 @@ class Call:
     def require(self, path: str, *privileges: str, any_of: bool = False) -> None:
         """Raise 403 unless the caller has all (or any) of the privileges on a path."""
         self.datacentre.access.require(self.who, path, *privileges, any_of=any_of)
+
+    def skips_lock(self) -> bool:
+        """Say whether the call is to pass over a configuration lock, which only root@pam may ask for (else 400)."""
+        if self.args.get("skiplock") and self.who.user != ROOT:
+            raise invalid(skiplock="Only root may use this option.")
+        return bool(self.args.get("skiplock"))
 
     def start(self, kind: str, guest: object, work: Callable[[Task], None], node: str | None = None) -> str:
         """Start a task for this call on its node and return the UPID; see Tasks.start."""

@@ -67,7 +67,7 @@ def _prepared(call: Call) -> tuple[Guest, config_update.Change, SharedLock]:
     The lock is taken here and given back by whoever carries the change out, so that changes queue per VM.
     """
     centre = call.datacentre
-    change = config_update.requested(call.args)
+    change, skip_lock = config_update.requested(call.args), call.skips_lock()
     guest = centre.guests.get(call.vmid, call.node)
     config_update.check_rights(centre, call.who, guest, change)
     if not any(change.__dict__.values()):
@@ -76,7 +76,8 @@ def _prepared(call: Call) -> tuple[Guest, config_update.Change, SharedLock]:
     try:
         guest = centre.guests.get(call.vmid, call.node)
         guest.check_digest(call.args.get("digest"))
-        guest.check_lock()
+        if not skip_lock:
+            guest.check_lock()
     except ProxmoxError:
         lock.release()
         raise

@@ -18,7 +18,6 @@ from lab.proxmox.tasks import Task
         "disk": Text(required=True),
         "size": Text(required=True, rule=matching(r"\+?\d+(\.\d+)?[KMGT]?")),
         "digest": Text(),
-        "skiplock": Boolean(),
     },
 )
 def resize(call: Call) -> str:

@@ -103,6 +103,7 @@ def migrate(call: Call) -> str:
 def destroy(call: Call) -> str:
     """Remove a VM with its disks; a ``qmdestroy`` task."""
     centre, vmid, node, purge = call.datacentre, call.vmid, call.node, call.args["purge"]
+    skip_lock = call.skips_lock()
     guest = centre.guests.get(vmid, node)
     if guest.config.get("protection") == "1":
         raise ProxmoxError(f"can't remove VM {vmid} - protection mode enabled")
@@ -110,4 +111,4 @@ def destroy(call: Call) -> str:
         raise ProxmoxError(f"unable to remove VM {vmid} - used in HA resources and purge parameter not set.")
     if centre.running(guest):
         raise ProxmoxError(f"VM {vmid} is running - destroy failed")
-    return call.start("qmdestroy", vmid, lambda task: power.destroy(centre, vmid, node, purge, task))
+    return call.start("qmdestroy", vmid, lambda task: power.destroy(centre, vmid, node, purge, task, skip_lock))

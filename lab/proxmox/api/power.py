@@ -11,7 +11,8 @@ from lab.proxmox.schema import Boolean, Integer, Kind, Text
 from lab.proxmox.summaries import guest_summary
 
 _POWER: Need = privilege("/vms/{vmid}", "VM.PowerMgmt")
-_TIMEOUT: dict[str, Kind] = {"timeout": Integer(least=0), "skiplock": Boolean()}
+_TIMEOUT: dict[str, Kind] = {"timeout": Integer(least=0)}
+_SKIPLOCK: dict[str, Kind] = {"skiplock": Boolean()}
 
 
 @route("GET", "/nodes/{node}/qemu/{vmid}/status/current", privilege("/vms/{vmid}", "VM.Audit"))
@@ -37,28 +38,31 @@ def index(_call: Call) -> list[dict[str, str]]:
     "/nodes/{node}/qemu/{vmid}/status/start",
     _POWER,
     _TIMEOUT
+    | _SKIPLOCK
     | {"machine": Text(), "migratedfrom": Text(), "stateuri": Text(), "force-cpu": Text(), "targetstorage": Text()},
 )
 def start(call: Call) -> str:
     """Switch a VM on: ``qmstart``, or a request to the HA manager (``hastart``) for a VM that it manages."""
     centre, vmid, node = call.datacentre, call.vmid, call.node
+    skip_lock = call.skips_lock()
     if centre.ha.is_managed(vmid):
         return call.start("hastart", vmid, lambda task: high_availability.request(centre, vmid, "started", task))
-    return call.start("qmstart", vmid, lambda task: power.start(centre, vmid, node, task))
+    return call.start("qmstart", vmid, lambda task: power.start(centre, vmid, node, task, skip_lock))
 
 
 @route(
     "POST",
     "/nodes/{node}/qemu/{vmid}/status/stop",
     _POWER,
-    _TIMEOUT | {"keepActive": Boolean(), "overrule-shutdown": Boolean()},
+    _TIMEOUT | _SKIPLOCK | {"keepActive": Boolean(), "overrule-shutdown": Boolean()},
 )
 def stop(call: Call) -> str:
     """Pull the plug: ``qmstop``, or ``hastop`` for a VM that the HA manager looks after."""
     centre, vmid, node = call.datacentre, call.vmid, call.node
+    skip_lock = call.skips_lock()
     if centre.ha.is_managed(vmid):
         return call.start("hastop", vmid, lambda task: high_availability.request(centre, vmid, "stopped", task))
-    return call.start("qmstop", vmid, lambda task: power.stop(centre, vmid, node, task))
+    return call.start("qmstop", vmid, lambda task: power.stop(centre, vmid, node, task, skip_lock))
 
 
 @route(
@@ -92,9 +96,10 @@ def reboot(call: Call) -> str:
     return call.start("qmreboot", vmid, lambda task: power.reboot(centre, vmid, node, timeout_s, task))
 
 
-@route("POST", "/nodes/{node}/qemu/{vmid}/status/reset", _POWER, {"skiplock": Boolean()})
+@route("POST", "/nodes/{node}/qemu/{vmid}/status/reset", _POWER, _SKIPLOCK)
 def reset(call: Call) -> str:
     """Press the reset button: ``qmreset``."""
     _check_running(call)
     centre, vmid, node = call.datacentre, call.vmid, call.node
-    return call.start("qmreset", vmid, lambda task: power.reset(centre, vmid, node, task))
+    skip_lock = call.skips_lock()
+    return call.start("qmreset", vmid, lambda task: power.reset(centre, vmid, node, task, skip_lock))

@@ -370,3 +370,16 @@ def test_clones_at_the_same_time_wait_for_the_storage_and_give_up(runner: Runner
     client.delete(f"/nodes/pve/tasks/{first}")
     assert client.end(first)["exitstatus"] == "clone failed: interrupted by signal"
     assert [row["vmid"] for row in client.get("/nodes/pve/qemu").data] == [9000]
+
+
+def test_root_may_pass_over_a_lock_and_take_it_away(lab: Lab) -> None:
+    client = lab.vm()
+    locked(lab)
+    assert client.task(client.post(f"{VM}/status/start", skiplock=1)) == "OK"
+    assert client.task(client.post(f"{VM}/status/stop", skiplock=1)) == "OK"
+    assert client.put(f"{VM}/config", delete="lock", skiplock=1).data is None
+    assert client.put(f"{VM}/config", lock="backup").data is None
+    assert client.task(client.delete(VM)) == "VM is locked (backup)"
+    refused = lab.saltern.delete(VM, skiplock=1)
+    assert (refused.status, refused.json["errors"]) == (400, {"skiplock": "Only root may use this option."})
+    assert client.task(client.delete(VM, skiplock=1)) == "OK"
