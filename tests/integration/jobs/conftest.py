@@ -50,7 +50,9 @@ TRIVIAL = {
     # A state that lasts: what the operator sees meanwhile is the point.
     "_states/slow.py": "import time\n\ndef waited(name, seconds):\n    time.sleep(seconds)\n"
     "    return {'name': name, 'result': True, 'changes': {}, 'comment': 'waited'}\n",
-    "_modules/fact.py": "def colour():\n    return 'blue'\n\ndef refuse():\n    raise RuntimeError('no such fact')\n",
+    "_modules/fact.py": "def colour():\n    return 'blue'\n\ndef refuse():\n    raise RuntimeError('no such fact')\n\n"
+    # pillar.get itself shows no values: Salt masks them.
+    "def role():\n    return __pillar__['saltern']['node']['role']\n",
 }
 COMPONENTS = (
     "os",
@@ -133,7 +135,7 @@ def minions(master) -> Iterator[dict[str, object]]:
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda daemon: daemon.start(), daemons.values()))
     # The modules that a stage brings to the nodes when it asks whether they answer.
-    assert master.salt_cli(environ=environment()).run("saltutil.sync_all", minion_tgt="*").returncode == 0
+    assert master.salt_cli(timeout=60, environ=environment()).run("saltutil.sync_all", minion_tgt="*").returncode == 0
     yield daemons
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda daemon: daemon.terminate(), daemons.values()))
