@@ -32,7 +32,7 @@ from saltern.proxmox.errors import (
 )
 from saltern.proxmox.journal import Journal
 from tests.unit.clouds.conftest import SSH_KEY, FakeMinions, Pauses
-from tests.unit.clouds.fake_proxmox import FakeProxmox, Guest
+from tests.unit.clouds.fake_proxmox import FakeProxmox, Fault, Guest, RefusalError
 
 NAME = "saw-k8s-w-01"
 LOCK_TIMEOUT = "clone failed: can't lock file '/var/lock/pve-manager/pve-storage-local-lvm' - got timeout"
@@ -153,7 +153,7 @@ def test_the_seed_is_ejected_and_deleted_once_used(creation: Creation, fake: Fak
         ({}, "ide2"),
         ({"ide2": "local:iso/debian.iso,media=cdrom"}, "ide2"),
         ({"ide0": "none,media=cdrom"}, "ide0"),
-        ({"ide0": "local-lvm:vm-9000-cloudinit,media=cdrom", "ide2": "none,media=cdrom"}, "ide0"),
+        ({"ide0": "none,media=cdrom", "ide2": "local-lvm:vm-9000-cloudinit,media=cdrom"}, "ide2"),
     ],
     ids=["no drive", "a CD drive", "another CD drive", "Proxmox's own cloud-init drive first"],
 )
@@ -358,6 +358,20 @@ def test_retries_end(creation: Creation, fake: FakeProxmox, place: Any) -> None:
     assert list(fake.guests) == [9000]
 
 
+def test_a_number_given_away_is_nobody_s_business(creation: Creation, fake: FakeProxmox, place: Any) -> None:
+    """Each number is another's clone by the time of the call: nameless yet, and not ours to look at."""
+
+    def taken() -> None:
+        fake.guests[int(fake.calls[-1][1]["newid"])] = Guest({"lock": "clone"})
+
+    refusal = RefusalError(500, "unable to create VM: config file already exists")
+    fake.faults.append(Fault("POST .*/clone", 100, refusal=refusal, effect=taken))
+    with pytest.raises(CreateFailedError) as failed:
+        creation.create(NAME, place("worker"))
+    assert failed.value.outcome.left == []
+    assert all(guest.config == {"lock": "clone"} for vmid, guest in fake.guests.items() if vmid != 9000)
+
+
 # Failures at each step leave nothing.
 
 STEPS = [
@@ -551,6 +565,7 @@ def test_a_clone_that_still_runs_is_stopped_before_it_is_made_anew(
     fake.polls_per_task = 0
     assert creation.create(NAME, place("worker")).machine.vmid == 100
     assert sorted(fake.guests) == [100, 9000]
+    assert [what for what, _ in fake.calls if what.startswith("DELETE") and what.endswith(upid)]
 
 
 def test_one_machine_is_created_by_one_process_at_a_time(
