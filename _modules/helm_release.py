@@ -26,11 +26,11 @@ def get(name, namespace):
 
         salt saw-k8s-m-01 helm_release.get cilium kube-system
     """
-    listed = json.loads(_helm(["list", f"--namespace={namespace}", f"--filter=^{name}$", "--output=json"]))
+    listed = json.loads(_read(["list", f"--namespace={namespace}", f"--filter=^{name}$", "--output=json"]))
     if not listed:
         return None
-    metadata = json.loads(_helm(["get", "metadata", name, f"--namespace={namespace}", "--output=json"]))
-    values = json.loads(_helm(["get", "values", name, f"--namespace={namespace}", "--output=json"]))
+    metadata = json.loads(_read(["get", "metadata", name, f"--namespace={namespace}", "--output=json"]))
+    values = json.loads(_read(["get", "values", name, f"--namespace={namespace}", "--output=json"]))
     return {
         "version": metadata["version"],
         "app_version": metadata["appVersion"],
@@ -115,8 +115,15 @@ def remove(name, namespace, timeout_s=300):
     return _helm(args, timeout_s=timeout_s + 60).strip()
 
 
+def _read(args):
+    return _output(args, __salt__["kube.patiently"]("helm", args))
+
+
 def _helm(args, stdin=None, timeout_s=120):
-    answer = __salt__["sandbox.run"]("helm", args, stdin=stdin, timeout_s=timeout_s)
+    return _output(args, __salt__["sandbox.run"]("helm", args, stdin=stdin, timeout_s=timeout_s))
+
+
+def _output(args, answer):
     if answer["retcode"]:
         raise CommandExecutionError(
             f"{__opts__['id']}: helm {' '.join(args[:2])}: {__salt__['kube.complaint'](answer['stderr'])}"

@@ -7,6 +7,7 @@ answer" is never taken for "there is no such object".
 
 import json
 import math
+import re
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -15,6 +16,14 @@ TROUBLED_PODS_SHOWN = 3
 KUBECTL_TIMEOUT_S = 60
 # kubectl's own time-outs add up to minutes when packets to the endpoint are dropped.
 REQUEST_TIMEOUT = "--request-timeout=15s"
+# The way to the API server breaks for seconds while Cilium takes over a control-plane node's network, etcd elects a
+# leader, or HAProxy learns that a server has gone. These are client-go's and etcd's words for it; none is an answer.
+LOST_ON_THE_WAY = re.compile(
+    r": EOF$|unexpected EOF|connection refused|was refused|connection reset|i/o timeout|TLS handshake timeout|no route to host"
+    r"|client connection lost|Client\.Timeout exceeded|ServiceUnavailable|etcdserver: (request timed out|leader changed)",
+    re.MULTILINE,
+)
+PATIENCE_S = 60
 
 
 def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
@@ -41,10 +50,37 @@ def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
 
         salt saw-k8s-m-01 kube.kubectl '["get", "pods", "-A"]'
     """
-    answer = __salt__["sandbox.run"]("kubectl", args, stdin=stdin, timeout_s=timeout_s, kubeconfig=kubeconfig)
+    answer = patiently("kubectl", args, stdin=stdin, timeout_s=timeout_s, kubeconfig=kubeconfig)
     if answer["retcode"]:
         raise CommandExecutionError(f"{__opts__['id']}: kubectl {' '.join(args[:3])}: {complaint(answer['stderr'])}")
     return answer["stdout"]
+
+
+def patiently(tool, args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None, patience_s=None):
+    """
+    Run a tool that may be run again without harm (a read, a server-side apply, a delete) until the API server answers.
+
+    tool, args, stdin, timeout_s, kubeconfig
+        As for ``sandbox.run``.
+
+    patience_s
+        Seconds from the first try after which a request that got lost on the way is given up; default PATIENCE_S.
+
+    Returns what ``sandbox.run`` does, of the last try.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kube.patiently helm '["list", "-A"]'
+    """
+    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    while True:
+        answer = __salt__["sandbox.run"](tool, args, stdin=stdin, timeout_s=timeout_s, kubeconfig=kubeconfig)
+        lost = answer["retcode"] and LOST_ON_THE_WAY.search(answer["stderr"].strip())
+        if not lost or time.monotonic() >= deadline:
+            return answer
+        time.sleep(2)  # HAProxy looks at each server every 2 s
 
 
 def complaint(stderr):

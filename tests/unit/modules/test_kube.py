@@ -37,8 +37,26 @@ def test_an_object_that_is_not_there_is_none_and_no_answer_is_an_error(node: Mem
     assert node.salt["kube.get"]("node", "absent") is None
     assert node.salt["kube.get"]("nodes") == []
     node.tool("kubectl", f"sys.stderr.write({REFUSED!r}); sys.exit(1)")
+    node.modules["kube"].PATIENCE_S = 0
     with pytest.raises(CommandExecutionError, match="kubectl get node absent: The connection to the server"):
         node.salt["kube.get"]("node", "absent")
+
+
+# helm 4.2.3 and kubectl 1.36.4 while Cilium took over a control-plane node's network; kubectl at a wrong name.
+LOST = 'Error: query: failed to query with labels: Get "https://192.168.100.150:6443/api/v1/secrets": EOF'
+ANSWERED = 'Error from server (Forbidden): nodes is forbidden: User "x" cannot list resource "nodes"'
+
+
+@pytest.mark.parametrize(("stderr", "tries"), [(LOST, 2), (REFUSED, 2), (ANSWERED, 1)])
+def test_a_request_lost_on_the_way_is_made_again_and_an_answer_is_not(
+    node: Member, monkeypatch: pytest.MonkeyPatch, stderr: str, tries: int
+) -> None:
+    monkeypatch.setattr(node.modules["kube"].time, "sleep", lambda _: None)
+    again = f"len(log.read_text().splitlines()) > 1 or (sys.stderr.write({stderr!r}), sys.exit(1))"
+    node.tool("kubectl", again)
+    answer = node.salt["kube.patiently"]("kubectl", ["get", "nodes"])
+    assert len(node.calls()) == tries
+    assert bool(answer["retcode"]) == (tries == 1)
 
 
 @pytest.mark.parametrize("kind", ["secret", "secrets", "Secret", "secrets.v1"])
