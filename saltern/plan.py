@@ -30,8 +30,8 @@ PREPARED, INITIALISED, JOINED, READY, ANNOUNCED, SERVING = (
 # Two things make a bring-up slow: the chain init -> second -> third control-plane node (each waits for etcd), and the
 # unpacking of images on all nodes. So the chain starts as early as it can: the first node and the load balancers are
 # prepared before the others, init runs while the others are prepared, and the joins do not wait for Cilium. MetalLB is
-# applied as soon as there are workers to run it: Kubernetes starts it on the first node that becomes Ready. It does
-# not wait for Cilium's step, which lasts until Cilium runs on every node.
+# applied as soon as there are workers to run it: Kubernetes starts it on the first node that becomes Ready, and pulls
+# the test service's image meanwhile. Neither waits for Cilium's step, which lasts until Cilium runs on every node.
 ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "balancers prepared": (PREPARED, ()),
     "first prepared": (PREPARED, ()),
@@ -48,10 +48,11 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "workers joined": (JOINED, ("material", "workers prepared")),
     "material revoked": (JOINED, ("material", "control plane joined", "workers joined")),
     "metallb": (ANNOUNCED, ("workers joined",)),
-    "nodes ready": (READY, ("cilium", "control plane joined", "workers joined")),
-    "verification": (SERVING, ("metallb", "nodes ready")),
+    "service deployed": (ANNOUNCED, ("workers joined",)),
+    "network taken up": (READY, ("cilium", "control plane joined", "workers joined")),
+    "nodes ready": (READY, ("control plane joined", "workers joined")),
+    "verification": (SERVING, ("metallb", "service deployed", "nodes ready")),
     "address": (SERVING, ("verification",)),
-    "kubeconfigs": (SERVING, ("initialised", "control plane joined", "members prepared")),
 }
 
 # Room for the slowest node that is not broken: image pulls over a shared disk on loaded cores. Seconds.
@@ -175,17 +176,17 @@ def _after(key: str, present: Collection[str]) -> tuple[str, ...]:
 
 
 def _steps(picture: Picture) -> list[Step]:
-    table = picture.table
     source = picture.source or _where_to_begin(picture)
+    new, _ = picture.split(picture.table.kubernetes)
     return [
         *_preparation(picture, source),
         *_beginning(picture, source),
         *_joins(picture, source),
         _chart(picture, "cilium", "Cilium", (source,)),
         _chart(picture, "metallb", "MetalLB", (source,)),
+        _sls(picture, "network taken up", "CNI configuration taken up", new, ["cilium.node"], READY_S),
         _nodes_ready(picture, source),
         *_verification(picture, source),
-        _sls(picture, "kubeconfigs", "Operator's kubeconfig", table.control_plane, ["kubeconfig"], QUICK_S),
     ]
 
 
@@ -202,7 +203,8 @@ def _preparation(picture: Picture, source: str) -> list[Step]:
     new_workers, old_workers = picture.split(table.workers)
     first = (source,) if picture.source is None else ()
     others = tuple(node for node in new if node not in first)
-    in_turn = _sls(picture, "members prepared", "Preparation of control-plane members", members, node_sls)
+    member_sls = [*node_sls, "kubeconfig"]  # on a new node it comes with init or join
+    in_turn = _sls(picture, "members prepared", "Preparation of control-plane members", members, member_sls)
     return [
         _sls(picture, "balancers prepared", "Preparation of load balancers", table.load_balancers, ["os", "haproxy"]),
         _sls(picture, "first prepared", "Preparation of the first node", first, node_sls),
@@ -306,10 +308,10 @@ def _nodes_ready(picture: Picture, source: str) -> Step:
     )
 
 
-def _chart(picture: Picture, key: str, title: str, targets: tuple[str, ...]) -> Step:
+def _chart(picture: Picture, key: str, title: str, targets: tuple[str, ...], sls: str = "") -> Step:
     """An SLS of a control-plane node that acts on the cluster's API only, so it may run beside others of that node."""
-    step = _sls(picture, key, title, targets, [key], CHART_S)
-    return replace(step, call=apply_call([key], concurrent=True))
+    step = _sls(picture, key, title, targets, [sls or key], CHART_S)
+    return replace(step, call=apply_call([sls or key], concurrent=True))
 
 
 def _verification(picture: Picture, source: str) -> list[Step]:
@@ -317,7 +319,8 @@ def _verification(picture: Picture, source: str) -> list[Step]:
     namespace, name = picture.service or ("", "")
     service = {"service": name, "namespace": namespace, "deadline_s": int(QUICK_S)}
     return [
-        _chart(picture, "verification", "Test service", sources),
+        _chart(picture, "service deployed", "Test service applied", sources, "verification.deployed"),
+        _chart(picture, "verification", "Test service runs", sources),
         Step(
             "address",
             "Test service's address",

@@ -73,6 +73,16 @@ def test_material_is_revoked_after_all_joins_whatever_happens():
     assert set(revoked.after) == {"material", "control plane joined", "workers joined"}
 
 
+def test_every_new_node_is_seen_to_take_up_the_network():
+    assert planned(BARE)["network taken up"].targets == TABLE.kubernetes
+    assert planned(HALF)["network taken up"].targets == ("m3", "w2")
+    assert "network taken up" not in planned(WHOLE)
+
+
+def test_operators_kubeconfigs_are_kept_on_members():
+    assert planned(WHOLE)["members prepared"].call.kwarg["mods"][-1] == "kubeconfig"
+
+
 def test_a_whole_cluster_is_neither_begun_nor_joined_again():
     steps = planned(WHOLE)
     assert not {"initialised", "material", "control plane joined", "workers joined", "material revoked"} & set(steps)
@@ -144,12 +154,12 @@ def test_load_balancers_get_the_authority():
 def test_what_acts_on_the_api_runs_beside_other_state_runs():
     steps = planned(BARE)
     concurrent = {key for key in steps if getattr(steps[key].call, "kwarg", {}).get("concurrent")}
-    assert concurrent == {"cilium", "metallb", "verification"}
+    assert concurrent == {"cilium", "metallb", "service deployed", "verification"}
 
 
 def test_without_verification_there_is_no_test_service():
     steps = planned(Picture(TABLE, {}, KEYS, service=None))
-    assert "verification" not in steps and "address" not in steps
+    assert not {"service deployed", "verification", "address"} & set(steps)
 
 
 def test_test_mode_asks_only_nodes_that_have_something_to_say():
