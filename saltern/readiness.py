@@ -56,7 +56,8 @@ def _silent(run: Run, node: str, deadline_s: float) -> Problem:
         remedy = f"find and stop that machine, then: salt-key -d {node}; {run.again}"
         return Problem(node, "Answer of the minion", cause, remedy)
     cause = f"no answer within {deadline_s:.0f} s: the machine is down, its network is cut, or its minion does not run"
-    remedy = f"salt-cloud -a show_instance {node}; on its console: systemctl status salt-minion; then {run.again}"
+    remedy = f"salt-cloud -a show_instance {node} (stopped: salt-cloud -a start {node}); on its console: "
+    remedy += f"systemctl status salt-minion; then {run.again}"
     return Problem(node, "Answer of the minion", cause, remedy)
 
 
