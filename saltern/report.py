@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,12 +41,28 @@ def summary(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]], run: Mappi
         versions(cluster),
     ]
     if run:
-        parts.append(f"Last run: {run['result']}, {run['started']}, {seconds_text(run.get('seconds', 0))} minutes")
+        took = f"{seconds_text(run.get('seconds', 0))} minutes"
+        parts.append(f"Last run: {run['result']}, {run['started']}, {took}, {changes_text(run)}")
         parts.append(table([("STAGE", "SECONDS"), *((s["title"], f"{s['seconds']:.1f}") for s in run["stages"])]))
     if off := switched_off(cluster):
         parts.append(f"Switched off in this definition: {', '.join(off)}")
     parts.append("What to type next:\n" + table([(f"{what}:", command) for what, command in NEXT_COMMANDS]))
     return "\n\n".join(parts)
+
+
+def changes_text(run: Mapping[str, Any]) -> str:
+    """What a recorded run changed, in a few words: machines made and modules handed out count as well as states."""
+    states: Counter[str] = Counter()
+    for stage in run["stages"]:
+        for node, items in stage.get("changed", {}).items():
+            states[node] += 1 if isinstance(items, str) else len(items)
+        for step in stage.get("steps", []):
+            for node, facts in step["nodes"].items():
+                states[node] += len(facts["changed"])
+    changed = {node: count for node, count in states.items() if count}
+    if not changed:
+        return "nothing changed"
+    return f"{sum(changed.values())} changes on {len(changed)} nodes"
 
 
 def _node_rows(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:

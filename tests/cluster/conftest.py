@@ -28,10 +28,8 @@ def make(target: str, log: Path, timeout_s: float) -> str:
 
 def cluster_is_up() -> bool:
     """Whether an operator's cluster already runs: then the tests look at it and leave it running."""
-    done = subprocess.run(
-        ["kubectl", "get", "--raw=/readyz"], env=lab_environment(), cwd=CHECKOUT, capture_output=True, check=False
-    )
-    return done.returncode == 0
+    line = 'eval "$(make -s lab-env)" && kubectl get --raw=/readyz'
+    return subprocess.run(["bash", "-c", line], cwd=CHECKOUT, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +51,6 @@ def shell(first_up: str) -> Shell:
 
 
 @pytest.fixture(scope="session")
-def table() -> Cluster:
-    """The definition that the cluster was made from."""
-    return definition.load([CHECKOUT / "pillar"])
+def table(shell: Shell) -> Cluster:
+    """The definition that the cluster was made from: the checkout's, and over it the lab's overlay."""
+    return definition.load([CHECKOUT / "pillar", Path(shell.environment["SALTERN_STATE"]) / "pillar"])

@@ -42,8 +42,10 @@ class Shell:
         return self.json("kubectl", *argv, "-o", "json", timeout_s=timeout_s)
 
     def salt(self, target: str, function: str, *argv: str, timeout_s: float = 300) -> dict[str, Any]:
-        """The returns of a Salt function by minion ID; a glob or ``-C`` style compound target."""
-        done = self.run("salt", "--static", "--out=json", "-C", target, function, *argv, timeout_s=timeout_s, check=False)
+        """The returns of a Salt function by minion ID; the target is a glob or a list of names with commas."""
+        kind = ("-L",) if "," in target else ()
+        argv = (*kind, target, function, *argv)
+        done = self.run("salt", "--static", "--out=json", *argv, timeout_s=timeout_s, check=False)
         try:
             return dict(json.loads(done.stdout))
         except ValueError:
