@@ -64,8 +64,10 @@ def init():
             return "is initialised already"
         token = _new_token()
         with _unfinished("init"):
+            _make_endpoint_kubeconfigs(lock)
             documents = __salt__["kubeadm_config.init_documents"](_settings(), token)
             _kubeadm(["init", "--skip-token-print"], documents, _kubelet_patch(), lock=lock)
+            _finalize_kubelet(lock)
             _delete_secrets([f"bootstrap-token-{token.partition('.')[0]}"])
     return "initialised"
 
@@ -313,6 +315,35 @@ def foreign_message(reason):
     )
 
 
+def _make_endpoint_kubeconfigs(lock):
+    """
+    Make the kubeconfigs of controller manager and scheduler before init, which would point them at this node.
+
+    Init keeps a kubeconfig that is there and trusts the CA; of another server's URL it only warns (kubeadm 1.36:
+    createKubeConfigFileIfNotExists). So these two start with the endpoint and need no restart.
+    """
+    documents = __salt__["kubeadm_config.endpoint_documents"](_settings(), __pillar__["saltern"]["cluster"]["endpoint"])
+    directory = f"--kubeconfig-dir={__salt__['sandbox.path']('etc', 'kubernetes')}"
+    _kubeadm(["init", "phase", "certs", "ca"], documents, lock=lock)
+    for component in ("controller-manager", "scheduler"):
+        _kubeadm(["init", "phase", "kubeconfig", component, directory], documents, lock=lock)
+
+
+def _finalize_kubelet(lock):
+    """
+    Point the kubelet at the endpoint and run the phase that init left out, in which kubeadm restarts the kubelet.
+
+    During init it talks to its own API server: through the load balancer, which sends nothing there before its checks
+    have passed, it would register seconds later, and init waits for that.
+    """
+    __salt__["kubeconfig_endpoints.point"]("kubelet.conf")
+    settings = _settings()
+    _kubeadm(["init", "phase", "kubelet-finalize", "all"], [settings["init"], settings["cluster"]], lock=lock)
+    if not settings["kubelet"].get("rotateCertificates", True):
+        # Without rotation the phase has nothing to do and restarts nothing.
+        __salt__["unit.act"]("restart", "kubelet.service")
+
+
 def _settled(verb, lock):
     """
     Deal with a call that was begun and not ended: True when it had succeeded after all, else it is undone.
@@ -320,6 +351,8 @@ def _settled(verb, lock):
     The minion may have died after kubeadm's success and before it could remove the marker.
     """
     if __salt__["kubeadm_facts.complete"](verb):
+        if verb == "init":
+            _finalize_kubelet(lock)
         Path(__salt__["kubeadm_facts.marker_path"]()).unlink()
         return True
     others = __salt__["kubeadm_facts.other_members"]() if verb == "init" else []
@@ -340,6 +373,7 @@ def _reset(lock, whole):
     pki = __salt__["sandbox.path"]("etc", "kubernetes", "pki")
     _kubeadm(["reset"], [__salt__["kubeadm_config.reset_document"](cri_socket, pki)], lock=lock)
     wiped = __salt__["kubeadm_reset.wipe"](whole)
+    __salt__["kubeconfig_endpoints.forget"]()
     Path(__salt__["kubeadm_facts.marker_path"]()).unlink(missing_ok=True)
     return wiped
 

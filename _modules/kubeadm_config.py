@@ -24,7 +24,8 @@ def init_documents(kubeadm, token):
         A bootstrap token for kubeadm's own phase. It would otherwise make one that lives for a day; this one is
         deleted as soon as init ends.
 
-    Returns ``[InitConfiguration, ClusterConfiguration, KubeletConfiguration]``.
+    Returns ``[InitConfiguration, ClusterConfiguration, KubeletConfiguration]``. Init leaves out its phase
+    kubelet-finalize, which restarts the kubelet: the caller runs it when the kubelet's kubeconfig names the endpoint.
 
     CLI Example:
 
@@ -34,8 +35,32 @@ def init_documents(kubeadm, token):
     """
     init = copy.deepcopy(kubeadm["init"])
     init["bootstrapTokens"] = [{"token": token, "ttl": INIT_LIFETIME, "description": "saltern: init"}]
+    init["skipPhases"] = [*init.get("skipPhases", []), "kubelet-finalize"]
     _ignore_checks(init, kubeadm)
     return [init, kubeadm["cluster"], kubeadm["kubelet"]]
+
+
+def endpoint_documents(kubeadm, endpoint):
+    """
+    Build what ``kubeadm init phase kubeconfig`` reads to make kubeconfigs that name the endpoint: the cluster, as a
+    node would see it whose own API server is at the endpoint. For that phase only.
+
+    kubeadm
+        Pillar ``saltern:kubeadm`` of a control-plane node.
+
+    endpoint
+        ``{"address": IP, "port": int}``.
+
+    Returns ``[InitConfiguration, ClusterConfiguration]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local kubeadm_config.endpoint_documents '{"init": {}, "cluster": {}}' '{"address": "1.2.3.4", ...}'
+    """
+    local = {"advertiseAddress": endpoint["address"], "bindPort": endpoint["port"]}
+    return [kubeadm["init"] | {"localAPIEndpoint": local}, kubeadm["cluster"]]
 
 
 def join_document(kubeadm, material):

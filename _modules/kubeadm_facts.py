@@ -2,6 +2,7 @@
 What kubeadm has made of this node: read from its files and asked of its kubelet and API server. Changes nothing.
 """
 
+import base64
 import hashlib
 import http.client
 import json
@@ -188,7 +189,7 @@ def foreign_reason(files, marker, wanted_ca_hash=None):
         return None
     ours = _own_servers()
     for name, server in files["servers"].items():
-        if server not in ours:
+        if server not in ours and not _trusts_this_cluster(name, files["ca_hash"]):
             return f"{KUBERNETES_DIR}/{name} points at {server}, the endpoint of this cluster is {ours[0]}"
     if wanted_ca_hash and files["ca_hash"] and files["ca_hash"] != wanted_ca_hash:
         return f"the CA on this node is {files['ca_hash']}, that of the cluster is {wanted_ca_hash}"
@@ -197,6 +198,19 @@ def foreign_reason(files, marker, wanted_ca_hash=None):
     if files["kubelet_conf"] and __salt__["kubeadm_facts.endpoint_trusted"]() is False:
         return f"the CA on this node did not sign the certificate of {ours[0]}"
     return None
+
+
+def _trusts_this_cluster(name, own_ca_hash):
+    """
+    Whether a kubeconfig that names a strange server is this cluster's all the same, its URL merely wrong: it trusts
+    the CA of this node, and that CA did sign the endpoint's certificate.
+    """
+    try:
+        cluster = yaml.safe_load(Path(__salt__["sandbox.path"]("etc", "kubernetes", name)).read_text())["clusters"][0]
+        trusted = ca_hash(base64.b64decode(cluster["cluster"]["certificate-authority-data"]))
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError, ValueError):
+        return False
+    return trusted == own_ca_hash and __salt__["kubeadm_facts.endpoint_trusted"]() is True
 
 
 def _own_servers():

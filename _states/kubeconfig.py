@@ -1,5 +1,6 @@
 """
-The administrator's kubeconfig in the operator's home. Its content is a key: no change ever shows it.
+The kubeconfigs of a node: which API server they name, and the administrator's in the operator's home. Their content is
+a key: no change ever shows it.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -43,6 +44,49 @@ def installed(name, user, group):
     return ret | {"comment": f"{name}: installed"}
 
 
+def endpoints(name):
+    """
+    Every kubeconfig in /etc/kubernetes names the cluster's endpoint, the load balancer. What uses a file that changes
+    (kubelet, controller manager, scheduler) is restarted, nothing else. On a node that is no member there is none.
+
+    name
+        For people.
+
+    .. code-block:: yaml
+
+        Every kubeconfig names the load balancer:
+          kubeconfig.endpoints: []
+    """
+    ret = {"name": name, "result": True, "changes": {}}
+    failure, restarted = None, []
+    try:
+        hindrance = _no_member_of_ours()
+        if hindrance:
+            return ret | hindrance
+        wanted, before = __salt__["kubeconfig_endpoints.wanted"](), __salt__["kubeconfig_endpoints.found"]()
+        wrong = _misdirected(before, wanted)
+        due = __salt__["kubeconfig_endpoints.due"](list(wrong))
+        if not wrong and not due:
+            return ret | {"comment": f"{name}: {len(before)} kubeconfigs name {wanted}"}
+        if __opts__["test"]:
+            restarts = {user: {"old": "running", "new": "restarted"} for user in due}
+            comment = f"{name}: would point {_names(wrong)} at {wanted} and restart {_names(due)}"
+            return ret | {"result": None, "changes": wrong | restarts, "comment": comment}
+        try:
+            restarted = __salt__["kubeconfig_endpoints.point_all"](list(wrong))
+        except CommandExecutionError as err:
+            failure = str(err)
+        after = __salt__["kubeconfig_endpoints.found"]()
+    except CommandExecutionError as err:
+        return ret | {"result": False, "comment": f"{name}: {err}"}
+    left = _misdirected(after, wanted)
+    ret["changes"] = {path: change for path, change in wrong.items() if path not in left}
+    ret["changes"] |= {user: {"old": "running", "new": "restarted"} for user in restarted}
+    if failure or left:
+        return ret | {"result": False, "comment": f"{name}: {failure or 'still elsewhere: ' + _names(left)}"}
+    return ret | {"comment": f"{name}: pointed {_names(wrong)} at {wanted}, restarted {_names(restarted)}"}
+
+
 def absent(name):
     """
     This file is gone.
@@ -71,3 +115,23 @@ def _differences(found, wanted):
     if "content" in changes:
         changes["content"] = {"old": "another" if found["content"] else None, "new": "this cluster's (not shown)"}
     return changes
+
+
+def _no_member_of_ours():
+    """The verdict on a node whose kubeconfigs are not to be touched, or None."""
+    files, unfinished = __salt__["kubeadm_facts.member_files"](), __salt__["kubeadm_facts.unfinished"]()
+    if not files["servers"]:
+        return {"comment": "no kubeconfig on this node yet"}
+    if unfinished:
+        return {"comment": f"an unfinished {unfinished} is undone or ended by the next one, with its kubeconfigs"}
+    foreign = __salt__["kubeadm_facts.foreign_reason"](files, None)
+    return {"result": False, "comment": __salt__["kubeadm.foreign_message"](foreign)} if foreign else None
+
+
+def _misdirected(servers, wanted):
+    """``{path: {"old": URL, "new": URL}}`` of the kubeconfigs that name another server."""
+    return {path: {"old": url, "new": wanted} for path, url in servers.items() if url != wanted}
+
+
+def _names(paths):
+    return ", ".join(path.rpartition("/")[2] for path in paths) or "nothing"

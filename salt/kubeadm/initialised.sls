@@ -4,4 +4,4 @@ include:
 The cluster begins on this node:
   kubeadm.initialised:
     - require_in:
-      - kubeconfig: The operator has a kubeconfig
+      - kubeconfig: Every kubeconfig names the load balancer

@@ -4,4 +4,4 @@ include:
 This node is a member of the cluster:
   kubeadm.joined:
     - require_in:
-      - kubeconfig: The operator has a kubeconfig
+      - kubeconfig: Every kubeconfig names the load balancer

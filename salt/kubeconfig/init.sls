@@ -1,6 +1,8 @@
-# The administrator's kubeconfig for the operator of a control-plane node.
+# The kubeconfigs of a control-plane node.
 #
-# installed   ~/.kube/config is the node's admin.conf, 0600, the operator's own
-# clean       that file is gone
+# endpoints   those in /etc/kubernetes name the load balancer; what uses a changed one is restarted
+# installed   ~/.kube/config of the operator is the node's admin.conf, 0600, the operator's own
+# clean       the operator's file is gone
 include:
+  - kubeconfig.endpoints
   - kubeconfig.installed

@@ -1,6 +1,11 @@
 {%- set operator = pillar.saltern.operator %}
+include:
+  - kubeconfig.endpoints
+
 The operator has a kubeconfig:
   kubeconfig.installed:
     - name: {{ operator.home }}/.kube/config
     - user: {{ operator.user | json }}
     - group: {{ operator.group | json }}
+    - require:
+      - kubeconfig: Every kubeconfig names the load balancer

@@ -17,9 +17,17 @@ from tests.salt_node import CHECKOUT, Node
 ENDPOINT = "https://192.168.100.150:6443"
 MODULES = [
     "sandbox", "sealed", "kube", "kubeadm", "kubeadm_config", "kubeadm_facts", "kubeadm_output",
-    "kubeadm_reset", "kubeadm_run", "node_facts", "ports",
+    "kubeadm_reset", "kubeadm_run", "kubeconfig_endpoints", "node_facts", "ports",
 ]  # fmt: skip
 KEY_DATA = "U0VDUkVU"
+# As kubeadm does, init leaves a kubeconfig of the kubelet that names the node's own API server.
+KUBELET_CONF = """
+if sys.argv[1:2] == ["init"] and "phase" not in sys.argv:
+    etc = pathlib.Path(sys.argv[0]).parent.parent / "etc" / "kubernetes"
+    etc.mkdir(parents=True, exist_ok=True)
+    server = "https://192.168.100.151:6443"
+    (etc / "kubelet.conf").write_text(json.dumps({"clusters": [{"cluster": {"server": server}}]}))
+"""
 NODES = {"control_plane": "saw-k8s-m-01", "worker": "saw-k8s-w-01"}
 # An overlay fills in the sum that the shipped versions.sls leaves to the operator.
 CLUSTER = definition.load([CHECKOUT / "pillar", Path(__file__).parent / "overlay"])
@@ -46,6 +54,10 @@ class Member(Node):
         self.tool("kubeadm")
         self.tool("kubectl")
 
+    def tool(self, name: str, script: str = "") -> None:
+        """Put a fake tool into the sandbox; kubeadm does first what each kubeadm does."""
+        super().tool(name, (KUBELET_CONF if name == "kubeadm" else "") + script)
+
     def answers(self, **facts: Any) -> None:
         """Make these functions of kubeadm_facts answer so."""
         for name, value in facts.items():
@@ -70,8 +82,18 @@ class Member(Node):
         self.file("etc", "provisioner", "kubeadm-unfinished.json", text=f'{{"verb": "{verb}"}}')
 
     def verbs(self) -> list[str]:
-        """The first words of each call of kubeadm."""
-        return [call["argv"][1] for call in self.calls("kubeadm")]
+        """The first word of each call of kubeadm; of ``init phase kubeconfig scheduler`` the last two."""
+        words = [[word for word in call["argv"][1:] if not word.startswith("--")] for call in self.calls("kubeadm")]
+        return [" ".join(call[2:]) if call[1:2] == ["phase"] else call[0] for call in words]
+
+    def init_call(self) -> dict[str, Any]:
+        """The call of ``kubeadm init`` itself, among those of its phases."""
+        (call,) = [call for call in self.calls("kubeadm") if call["argv"][1] == "init" and "phase" not in call["argv"]]
+        return call
+
+
+# What an init of ours has kubeadm do, in order.
+INIT = ["certs ca", "kubeconfig controller-manager", "kubeconfig scheduler", "init", "kubelet-finalize all"]
 
 
 def kubeconfig(server: str) -> str:

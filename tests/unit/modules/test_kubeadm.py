@@ -15,7 +15,7 @@ import yaml
 from salt.exceptions import CommandExecutionError
 from salt.utils.datastructures import HashableOrderedDict
 
-from tests.unit.modules.member import KEY_DATA, Member, certificate
+from tests.unit.modules.member import ENDPOINT, INIT, KEY_DATA, Member, certificate
 
 CAPTURED = Path(__file__).parent / "captured"
 TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
@@ -86,7 +86,7 @@ def words(node: Member) -> str:
 
 def test_init_gives_kubeadm_its_documents_in_a_file_of_roots(control_plane: Member) -> None:
     assert control_plane.salt["kubeadm.init"]() == "initialised"
-    (call,) = control_plane.calls("kubeadm")
+    call = control_plane.init_call()
     assert [file["mode"] for file in call["files"].values()] == ["0o600"]
     init, cluster, kubelet = documents(call)
     assert (init["kind"], cluster["kind"], kubelet["kind"]) == (
@@ -108,7 +108,7 @@ def test_documents_in_salts_own_mappings_are_written(control_plane: Member) -> N
 
 def test_init_uses_a_token_of_minutes_and_deletes_it(control_plane: Member) -> None:
     control_plane.salt["kubeadm.init"]()
-    (token,) = documents(control_plane.calls("kubeadm")[0])[0]["bootstrapTokens"]
+    (token,) = documents(control_plane.init_call())[0]["bootstrapTokens"]
     assert token["ttl"] == "10m0s"
     (deletion,) = control_plane.calls("kubectl")
     assert deletion["argv"][1:3] == ["delete", "secrets"]
@@ -117,7 +117,7 @@ def test_init_uses_a_token_of_minutes_and_deletes_it(control_plane: Member) -> N
 
 def test_init_has_no_secret_in_any_argument_and_leaves_no_file(control_plane: Member) -> None:
     control_plane.salt["kubeadm.init"]()
-    token = documents(control_plane.calls("kubeadm")[0])[0]["bootstrapTokens"][0]["token"]
+    token = documents(control_plane.init_call())[0]["bootstrapTokens"][0]["token"]
     assert TOKEN.fullmatch(token)
     assert token.partition(".")[2] not in words(control_plane)
     assert list(control_plane.run_directory.iterdir()) == []
@@ -127,17 +127,17 @@ def test_init_has_no_secret_in_any_argument_and_leaves_no_file(control_plane: Me
 def test_init_patches_the_resolver_of_this_node_only(control_plane: Member) -> None:
     directory = "pathlib.Path(sys.argv[-1].partition('=')[2]).parent / 'patches'"
     script = f"pathlib.Path({str(control_plane.root / 'seen')!r}).write_text(next(({directory}).iterdir()).read_text())"
-    control_plane.tool("kubeadm", script)
+    control_plane.tool("kubeadm", f"if 'phase' not in sys.argv: {script}")
     control_plane.salt["kubeadm.init"]()
     seen = yaml.safe_load((control_plane.root / "seen").read_text())
     assert seen == {"resolvConf": "/run/systemd/resolve/resolv.conf"}
-    assert "resolvConf" not in documents(control_plane.calls("kubeadm")[0])[2]
+    assert "resolvConf" not in documents(control_plane.init_call())[2]
 
 
 def test_an_operators_resolver_is_not_patched(control_plane: Member) -> None:
     control_plane.pillar["saltern"]["kubeadm"]["kubelet"]["resolvConf"] = "/etc/resolv.special"
     control_plane.salt["kubeadm.init"]()
-    init, _, kubelet = documents(control_plane.calls("kubeadm")[0])
+    init, _, kubelet = documents(control_plane.init_call())
     assert "patches" not in init
     assert kubelet["resolvConf"] == "/etc/resolv.special"
 
@@ -162,6 +162,47 @@ def test_success_removes_the_marker(control_plane: Member) -> None:
     assert not control_plane.marker.exists()
 
 
+def test_controller_manager_and_scheduler_begin_with_the_endpoint(control_plane: Member) -> None:
+    control_plane.salt["kubeadm.init"]()
+    assert control_plane.verbs() == INIT
+    _, *kubeconfigs = control_plane.calls("kubeadm")[:3]
+    for call in kubeconfigs:
+        assert documents(call)[0]["localAPIEndpoint"] == {"advertiseAddress": "192.168.100.150", "bindPort": 6443}
+        assert f"--kubeconfig-dir={control_plane.sandbox}/etc/kubernetes" in call["argv"]
+    own = documents(control_plane.init_call())[0]["localAPIEndpoint"]
+    assert own == {"advertiseAddress": "192.168.100.151", "bindPort": 6443}
+
+
+def test_the_kubelet_is_restarted_once_and_then_names_the_endpoint(control_plane: Member) -> None:
+    kubelet_conf = control_plane.sandbox / "etc" / "kubernetes" / "kubelet.conf"
+    seen = control_plane.root / "server-when-kubeadm-restarts-it"
+    copy = f"pathlib.Path({str(seen)!r}).write_text(pathlib.Path({str(kubelet_conf)!r}).read_text())"
+    control_plane.tool("kubeadm", f"if 'kubelet-finalize' in sys.argv: {copy}")
+    control_plane.salt["kubeadm.init"]()
+    assert "kubelet-finalize" in documents(control_plane.init_call())[0]["skipPhases"]
+    assert "kubelet-finalize" not in documents(control_plane.calls("kubeadm")[-1])[0].get("skipPhases", [])
+    assert yaml.safe_load(seen.read_text())["clusters"][0]["cluster"]["server"] == ENDPOINT
+
+
+def test_a_kubelet_without_rotation_is_restarted_by_us(control_plane: Member) -> None:
+    restarts: list[tuple[str, str]] = []
+    control_plane.salt["unit.act"] = lambda verb, unit: restarts.append((verb, unit))
+    control_plane.salt["kubeadm.init"]()
+    assert restarts == []
+    (control_plane.sandbox / "etc" / "kubernetes" / "kubelet.conf").unlink()
+    control_plane.pillar["saltern"]["kubeadm"]["kubelet"]["rotateCertificates"] = False
+    control_plane.salt["kubeadm.init"]()
+    assert restarts == [("restart", "kubelet.service")]
+
+
+def test_an_init_that_fails_early_is_unfinished(control_plane: Member) -> None:
+    control_plane.tool("kubeadm", "if 'scheduler' in sys.argv: sys.exit(1)")
+    with pytest.raises(CommandExecutionError, match="kubeadm init"):
+        control_plane.salt["kubeadm.init"]()
+    assert control_plane.marker.exists()
+    assert "init" not in control_plane.verbs()
+
+
 def test_a_member_is_left_alone(control_plane: Member) -> None:
     control_plane.with_files()
     assert control_plane.salt["kubeadm.init"]() == "is initialised already"
@@ -173,7 +214,7 @@ def test_a_half_made_init_is_undone_and_begun_again(control_plane: Member) -> No
     control_plane.unfinished("init")
     control_plane.answers(complete=False, other_members=[])
     control_plane.salt["kubeadm.init"]()
-    assert control_plane.verbs() == ["reset", "init"]
+    assert control_plane.verbs() == ["reset", *INIT]
     assert not control_plane.marker.exists()
 
 
@@ -182,7 +223,7 @@ def test_an_init_that_had_succeeded_after_all_is_not_undone(control_plane: Membe
     control_plane.unfinished("init")
     control_plane.answers(complete=True)
     assert control_plane.salt["kubeadm.init"]() == "is initialised already"
-    assert control_plane.verbs() == []
+    assert control_plane.verbs() == ["kubelet-finalize all"]
     assert not control_plane.marker.exists()
 
 

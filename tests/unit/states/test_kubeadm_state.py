@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import salt.crypt
 
-from tests.unit.modules.member import Member
+from tests.unit.modules.member import INIT, Member
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_cluster_begins_once(control_plane: Member) -> None:
     assert first["changes"] == {"membership": {"old": None, "new": "control plane of saw-k8s, Kubernetes 1.36.4"}}
     second = state.initialised("cluster")
     assert (second["result"], second["changes"]) == (True, {})
-    assert control_plane.verbs() == ["init"]
+    assert control_plane.verbs() == INIT
 
 
 def test_a_half_made_init_is_told_as_such(control_plane: Member) -> None:

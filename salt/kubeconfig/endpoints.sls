@@ -1,0 +1,2 @@
+Every kubeconfig names the load balancer:
+  kubeconfig.endpoints: []
