@@ -79,9 +79,9 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def salt_factories_config() -> dict[str, object]:
-    """The daemons and commands import the package saltern from the checkout."""
-    return {"environ": environment()}
+def salt_factories_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The daemons live below pytest's own directory and import the package saltern from the checkout."""
+    return {"environ": environment(), "root_dir": tmp_path_factory.mktemp("salt")}
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,8 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in COMPONENTS:
         path = root / "salt" / f"{name}.sls" if "/" in name else root / "salt" / name / "init.sls"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{name} is as wanted:\n  member.made:\n    - part: {name}\n")
+        include = "include: [kubeconfig]\n" if name.startswith("kubeadm/") else ""
+        path.write_text(f"{include}{name} is as wanted:\n  member.made:\n    - part: {name}\n")
     for kind in ("modules", "states"):
         shutil.copytree(HERE / "stand_ins" / kind, root / "salt" / f"_{kind}", dirs_exist_ok=True)
     shutil.copytree(CHECKOUT / "orchestrate", root / "salt" / "orchestrate")
@@ -115,7 +116,8 @@ def master(salt_factories, roots: Path) -> Iterator[object]:
         "file_roots": {"base": [str(roots / "salt")]},
         "ext_pillar": [{"saltern": {}}],
         "state_events": True,
-        "gather_job_timeout": 3,
+        # Short, so that a dead minion is told soon; long enough for a live one on a busy machine.
+        "gather_job_timeout": 7,
         "worker_threads": 3,
         "saltern": {
             "pillar_dirs": [str(roots / "pillar"), str(roots / "overlay")],

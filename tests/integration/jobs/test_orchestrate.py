@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ def fresh(minions) -> Iterator[None]:
 
     def forget():
         for daemon in minions.values():
-            for name in ("member.json", "findings.json"):
-                Path(daemon.config["root_dir"], name).unlink(missing_ok=True)
+            Path(daemon.config["root_dir"], "findings.json").unlink(missing_ok=True)
+            shutil.rmtree(Path(daemon.config["root_dir"], "parts"), ignore_errors=True)
 
     forget()
     yield
@@ -162,7 +163,7 @@ def test_test_mode_changes_nothing_and_says_what_would_be_done(orchestrate, fres
     told = "\n".join(ret["comment"] for ret in returned(result).values())
     assert "would do: kubeadm init: job-m (no control-plane node has the cluster)" in told
     assert "would do: Worker join: job-w" in told
-    assert not [d for d in minions.values() if Path(d.config["root_dir"], "member.json").exists()]
+    assert not [d for d in minions.values() if Path(d.config["root_dir"], "parts").exists()]
 
 
 def test_findings_stop_the_run_before_any_change(orchestrate, fresh, minions, roots):
@@ -173,7 +174,7 @@ def test_findings_stop_the_run_before_any_change(orchestrate, fresh, minions, ro
     expected = "job-m: Preflight: port 6443 is taken by nginx (TCP ports): w\n    next: stop nginx"
     assert comment(result, "Nothing stands in the way") == expected
     assert record.last_run(roots / "state" / "jobs")["result"] == "failed"
-    assert not [d for d in minions.values() if Path(d.config["root_dir"], "member.json").exists()]
+    assert not [d for d in minions.values() if Path(d.config["root_dir"], "parts").exists()]
 
 
 def test_a_second_operator_is_told_who_works(orchestrate, roots):

@@ -1,25 +1,26 @@
-"""Stand-in for the product's kubeadm module: membership is a file of the minion, material is readable."""
+"""Stand-in for the product's kubeadm module: each part that was made is a file of the minion, material is readable."""
 
-import json
+import shutil
 from pathlib import Path
 
 
-def _file():
-    return Path(__opts__["root_dir"]) / "member.json"
+def _directory():
+    return Path(__opts__["root_dir"]) / "parts"
 
 
 def status():
-    parts = json.loads(_file().read_text()) if _file().exists() else []
+    parts = sorted(path.name.replace(":", "/") for path in _directory().glob("*"))
     member = bool({"kubeadm/initialised", "kubeadm/joined"} & set(parts))
     return {"joined": member, "healthy": member, "foreign": None, "unfinished": None, "parts": parts}
 
 
 def record(part):
-    _file().write_text(json.dumps([*status()["parts"], part]))
+    _directory().mkdir(exist_ok=True)
+    (_directory() / part.replace("/", ":")).touch()
 
 
 def forget():
-    _file().unlink(missing_ok=True)
+    shutil.rmtree(_directory(), ignore_errors=True)
 
 
 def join_material(public_keys, control_plane=()):
