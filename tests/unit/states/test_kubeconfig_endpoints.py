@@ -252,6 +252,15 @@ def test_a_wrong_address_is_mended_where_the_ca_proves_whose_node_it_is(
     assert (joined.servers()["scheduler.conf"] == ENDPOINT) is result
 
 
+def test_a_wrong_address_under_another_ca_is_another_clusters(joined: ControlPlane) -> None:
+    path = joined.etc / "scheduler.conf"
+    other_ca = base64.b64encode(certificate()).decode()
+    path.write_text(path.read_text().replace("Q0E=", other_ca).replace(OWN, "https://10.9.9.9:6443"))
+    ret = joined.endpoints()
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert joined.servers()["scheduler.conf"] == "https://10.9.9.9:6443"
+
+
 def test_a_broken_kubeconfig_is_named_and_not_quoted(joined: ControlPlane) -> None:
     (joined.etc / "scheduler.conf").write_text(f"clusters: [{{ {KEY_DATA}")
     ret = joined.endpoints()
