@@ -127,7 +127,10 @@ def _backend(backend, ca_path):
         "http-check expect status 200",
     ]
     verify = f"verify required ca-file {ca_path} verifyhost {API_CERTIFICATE_NAME}" if ca_path else "verify none"
-    options = "check inter 2s fall 3 rise 2 on-marked-down shutdown-sessions" + (f" {verify}" if api else "")
+    # fastinter: once a check changes its mind, the next ones follow at once, so a server is down after 3 s and up after
+    # 0.5 s more; at rest it is asked every 2 s.
+    options = "check inter 2s fastinter 500ms fall 3 rise 2 on-marked-down shutdown-sessions"
+    options += f" {verify}" if api else ""
     lines = ["balance roundrobin", *(probe if api else []), f"default-server {options}"]
     lines += [f"server {server['name']} {server['address']}" for server in backend["servers"]]
     return "\n  ".join([f"backend {backend['name']}", *lines]) + "\n"

@@ -19,8 +19,9 @@ REQUEST_TIMEOUT = "--request-timeout=15s"
 # The way to the API server breaks for seconds while Cilium takes over a control-plane node's network, etcd elects a
 # leader, or HAProxy learns that a server has gone. These are client-go's and etcd's words for it; none is an answer.
 LOST_ON_THE_WAY = re.compile(
-    r": EOF$|unexpected EOF|connection refused|was refused|connection reset|i/o timeout|TLS handshake timeout|no route to host"
-    r"|client connection lost|Client\.Timeout exceeded|ServiceUnavailable|etcdserver: (request timed out|leader changed)",
+    r": EOF$|unexpected EOF|connection refused|was refused|connection reset|client connection lost|no route to host"
+    r"|i/o timeout|TLS handshake timeout|Client\.Timeout exceeded|ServiceUnavailable"
+    r"|etcdserver: (request timed out|leader changed)",
     re.MULTILINE,
 )
 PATIENCE_S = 60

@@ -184,7 +184,11 @@ def _steps(picture: Picture) -> list[Step]:
         *_joins(picture, source),
         _chart(picture, "cilium", "Cilium", (source,)),
         _chart(picture, "metallb", "MetalLB", (source,)),
-        _sls(picture, "network taken up", "CNI configuration taken up", new, ["cilium.node"], READY_S),
+        # Beside the charts, which run on the first of these nodes until all pods are up.
+        replace(
+            _sls(picture, "network taken up", "CNI configuration taken up", new, ["cilium.node"], READY_S),
+            call=apply_call(["cilium.node"], concurrent=True),
+        ),
         _nodes_ready(picture, source),
         *_verification(picture, source),
     ]

@@ -1,4 +1,4 @@
-"""`make bench`: both bring-ups on empty booted machines, artefacts already in the mirror, and their stage tables side by side.
+"""`make bench`: both bring-ups on empty booted machines, artefacts in the mirror, their stage tables side by side.
 
 Needs a machine without a running cluster; leaves none behind. ``--rounds N`` repeats the pair (default 1).
 """
@@ -26,7 +26,7 @@ AIM_MEMORY_GIB = 8.0
 
 @dataclass
 class Result:
-    """One bring-up: ``stages`` as (seconds since the start, title), total seconds, memory of the lab in GiB at its end."""
+    """One bring-up: total seconds, ``stages`` as (seconds since the start, title), the lab's memory in GiB."""
 
     name: str
     seconds: float

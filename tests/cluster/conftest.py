@@ -1,4 +1,7 @@
-"""One real cluster for all tests of this folder: brought up by the README's command, taken down only by whom it was not up before."""
+"""One real cluster for all tests of this folder, brought up by the README's command.
+
+It is taken down at the end, unless it was up before the tests: then it is somebody's.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,19 @@ def cluster_is_up() -> bool:
 
 
 @pytest.fixture(scope="session")
-def first_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def owned() -> bool:
+    """Whether these tests bring the cluster up themselves, and so take it down."""
+    return not cluster_is_up()
+
+
+@pytest.fixture(scope="session")
+def first_up(owned: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What `make up` printed when it made (or found) the cluster; the cluster lives as long as the session."""
-    was_up = cluster_is_up()
     logs = tmp_path_factory.mktemp("make")
     try:
         yield make("up", logs / "up.log", timeout_s=75 * 60)
     finally:
-        if not was_up:
+        if owned:
             make("down", logs / "down.log", timeout_s=5 * 60)
 
 

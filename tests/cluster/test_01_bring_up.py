@@ -77,7 +77,7 @@ def test_etcd_has_three_voting_members(shell: Shell, table: Cluster) -> None:
 
 
 def test_every_kubeconfig_names_the_load_balancer(shell: Shell, table: Cluster) -> None:
-    """On the nodes, for the operator, and inside the cluster (cluster-info): nowhere a control-plane node's own address."""
+    """On the nodes, for the operator, inside the cluster (cluster-info): nowhere a control-plane node's own address."""
     wanted = f"https://{table.endpoint.address}:{table.endpoint.port}"
     found = shell.salt(
         ",".join(name for name, row in table.nodes.items() if row.role != "load_balancer"), "cmd.run",

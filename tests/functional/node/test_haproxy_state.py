@@ -52,7 +52,7 @@ def test_configuration_has_what_the_api_needs(minion: Minion, tmp_path: Path, co
     for line in (
         "timeout client 4h", "timeout server 4h", "timeout tunnel 4h", "option httpchk", "http-check connect ssl",
         "http-check send meth GET uri /readyz", "http-check expect status 200", "server m2 127.0.0.2:7443",
-        "default-server check inter 2s fall 3 rise 2 on-marked-down shutdown-sessions verify none",
+        "default-server check inter 2s fastinter 500ms fall 3 rise 2 on-marked-down shutdown-sessions verify none",
         "bind 127.0.0.1:6443",
     ):  # fmt: skip
         assert f"  {line}\n" in text

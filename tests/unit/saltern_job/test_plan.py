@@ -151,10 +151,10 @@ def test_load_balancers_get_the_authority():
         steps["authority trusted"].call(outcome(steps, "authority read", ""))
 
 
-def test_what_acts_on_the_api_runs_beside_other_state_runs():
+def test_what_waits_for_the_cluster_runs_beside_other_state_runs():
     steps = planned(BARE)
     concurrent = {key for key in steps if getattr(steps[key].call, "kwarg", {}).get("concurrent")}
-    assert concurrent == {"cilium", "metallb", "service deployed", "verification"}
+    assert concurrent == {"cilium", "metallb", "network taken up", "service deployed", "verification"}
 
 
 def test_without_verification_there_is_no_test_service():
