@@ -25,7 +25,8 @@ proxmox: {provider: my-proxmox-config, node: pve, template: debian-12-saltern, b
 master: {address: 192.168.100.1}
 
 # Addresses that services of type LoadBalancer get; no machine may use them.
-metallb: {pools: {default: [192.168.100.200-192.168.100.220]}}
+metallb:
+  pools: {default: [192.168.100.200-192.168.100.220]}
 
 # Off: etcdctl is a convenience whose checksum versions.sls does not have.
 artefacts: {disabled: [etcdctl]}
