@@ -53,6 +53,7 @@ install_packages() {
         case $package in
         nginx-light) unit=nginx.service ;;
         docker-registry) unit=docker-registry.service ;;
+        haproxy) unit=haproxy.service ;;
         *) continue ;;
         esac
         systemctl --quiet --root=/ disable "$unit"
