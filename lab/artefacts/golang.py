@@ -174,6 +174,6 @@ class Go:
             return command.run(argv, cwd=cwd, env=env, heartbeat=self._heartbeat)
         except ArtefactError as err:
             raise ArtefactError(
-                f"{err}\n  Modules come from GOPROXY={os.environ.get('GOPROXY', 'https://proxy.golang.org')}; "
+                f"{err}\n  Modules come from GOPROXY={os.environ.get('GOPROXY', 'its default')}; "
                 "when it cannot be reached, set GOPROXY to one that can, then run again"
             ) from err

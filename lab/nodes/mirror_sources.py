@@ -35,7 +35,7 @@ def debian_sources(codename: str, etc_apt: Path = Path("/etc/apt")) -> list[str]
     if not any(line.split()[-2] == codename for line in lines):
         raise LabError(
             f"{etc_apt}: no source of Debian {codename} main. The nodes are made from the machine's own mirror: "
-            f"add `deb http://deb.debian.org/debian {codename} main` to {etc_apt}/sources.list"
+            f"add a line `deb URL-OF-A-MIRROR {codename} main` to {etc_apt}/sources.list"
         )
     return list(dict.fromkeys(lines))
 

@@ -163,7 +163,8 @@ def test_a_file_missing_from_the_mirror_comes_back(run: Run) -> None:
     assert run.mirrored(NOBODY).read_bytes() == before
 
 
-def test_go_caches_go_when_the_build_is_complete_unless_kept(run: Run) -> None:
+def test_go_caches_go_when_the_build_is_complete_unless_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SALTERN_KEEP_GO_CACHE", raising=False)
     run.define(NOBODY, TOOL)
     (run.cache / "go" / "mod").mkdir(parents=True)
     run.ensure(keep_go_cache=True)

@@ -9,14 +9,14 @@ from lab.nodes.mirror_sources import debian_sources, transport_options
 
 DEB822 = """\
 Types: deb
-# http://snapshot.debian.org/archive/debian/20250520T000000Z
-URIs: http://deb.debian.org/debian
+# http://snapshot.example.org/archive/debian/20250520T000000Z
+URIs: http://mirror.example.org/debian
 Suites: bookworm bookworm-updates
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb deb-src
-URIs: http://deb.debian.org/debian-security
+URIs: http://mirror.example.org/debian-security
 Suites: bookworm-security
 Components: main contrib
 """
@@ -32,9 +32,9 @@ def test_deb822_sources(etc_apt: Path) -> None:
     (etc_apt / "sources.list.d/debian.sources").write_text(DEB822)
     keyring = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
     assert debian_sources("bookworm", etc_apt) == [
-        f"deb {keyring} http://deb.debian.org/debian bookworm main",
-        f"deb {keyring} http://deb.debian.org/debian bookworm-updates main",
-        "deb http://deb.debian.org/debian-security bookworm-security main",
+        f"deb {keyring} http://mirror.example.org/debian bookworm main",
+        f"deb {keyring} http://mirror.example.org/debian bookworm-updates main",
+        "deb http://mirror.example.org/debian-security bookworm-security main",
     ]
 
 
