@@ -77,6 +77,7 @@ class Problem:
     """One thing that went wrong: on which node, in which step, why, and what to type next.
 
     ``state_id`` is the failed state when a state failed. ``node`` is empty when no single node is to blame.
+    ``code`` is the problem's short, stable name, where it has one (:data:`saltern.preflight_codes.CODES`).
     """
 
     node: str
@@ -84,6 +85,7 @@ class Problem:
     cause: str
     remedy: str = ""
     state_id: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         where = f"{self.node}: " if self.node else ""
