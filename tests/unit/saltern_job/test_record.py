@@ -84,7 +84,9 @@ def test_a_record_grows_by_stages_and_is_private(directory):
     run.close(record.FAILED, 9.87, [Problem("n1", "Join", "no", "try")])
     data = json.loads(path.read_text())
     assert (data["result"], data["seconds"]) == ("failed", 9.9)
-    assert data["problems"] == [{"node": "n1", "step": "Join", "cause": "no", "remedy": "try", "state_id": ""}]
+    assert data["problems"] == [
+        {"node": "n1", "step": "Join", "cause": "no", "remedy": "try", "state_id": "", "code": ""}
+    ]
     assert [file.name for file in (directory / "runs").iterdir()] == ["42.json"]
 
 
