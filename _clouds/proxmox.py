@@ -69,7 +69,6 @@ _KEY_BITS = 2048
 _MASTER_ANSWERS_S = 5
 # What `salt-cloud -S` shows when `query.selection` is not configured.
 _SELECTION = ("id", "node", "state", "private_ips")
-_STATE_DIR = "/var/lib/saltern"
 
 
 def __virtual__():
@@ -525,13 +524,13 @@ def _setting(key, default=None):
 
 def _definition():
     try:
-        return definition.load(_setting("pillar_dirs"))
+        return definition.load(_setting("pillar_dirs"), _state_dir())
     except DefinitionError as err:
         raise SaltCloudSystemExit(str(err)) from err
 
 
 def _state_dir():
-    return Path(_setting("state_dir", _STATE_DIR))
+    return Path(_setting("state_dir", definition.STATE_DIR))
 
 
 def _journal(cluster):

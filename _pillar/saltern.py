@@ -42,5 +42,5 @@ def ext_pillar(minion_id, pillar, **_):
 
         salt saw-k8s-m-01 pillar.get saltern:node
     """
-    directories = __opts__.get("saltern", {}).get("pillar_dirs", [])
-    return node_pillar.build(definition.load_cached(directories), minion_id)
+    places = definition.places(__opts__.get("saltern", {}))
+    return node_pillar.build(definition.load_cached(**places), minion_id)

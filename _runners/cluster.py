@@ -30,7 +30,7 @@ def validate():
 
         salt-run cluster.validate
     """
-    found = definition.check(_settings().get("pillar_dirs", []))
+    found = definition.check(**definition.places(_settings()))
     warnings = [str(finding) for finding in found.warnings]
     if found.errors:
         return {"retcode": 1, "errors": [str(finding) for finding in found.errors], "warnings": warnings}
@@ -148,8 +148,7 @@ def _answered(work, test=False):
     settings, master = _settings(), __opts__["conf_file"]
     run = Run(
         connect=lambda: __utils__["saltern_bus.transport"](master),
-        pillar_dirs=settings.get("pillar_dirs", []),
-        state_dir=settings.get("state_dir", "/var/lib/saltern"),
+        **definition.places(settings),
         patience=Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
         test=test,
     )

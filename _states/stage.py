@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 try:
-    from saltern import readiness, stages
+    from saltern import definition, readiness, stages
     from saltern.run import Run
     from saltern.steps import Call, Patience
 
@@ -177,8 +177,7 @@ def _new_run():
     chunks = [chunk for chunk in __lowstate__ if chunk["state"] == "stage"]
     return Run(
         connect=lambda: __utils__["saltern_bus.transport"](master),
-        pillar_dirs=settings.get("pillar_dirs", []),
-        state_dir=settings.get("state_dir", "/var/lib/saltern"),
+        **definition.places(settings),
         jid=str(__low__.get("__orchestration_jid__", "")),
         user=__utils__["saltern_bus.user"](),
         # Stages may be included from files that jobs share: the last one is in the file that was called.

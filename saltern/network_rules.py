@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
@@ -63,7 +63,7 @@ def pod_network_size(draft: Draft) -> Iterator[Problem]:
         yield Problem(NODE_MASK, rule, f"write a number from {network.prefixlen} to {last}", mask, (PODS,))
         return
     shares, tabled = 2**bits, draft.count("control_plane") + draft.count("worker")
-    spare = len(cluster.settings.worker_range or ())
+    spare = len(set(cluster.settings.worker_range or ()) - {node.address for node in cluster.workers})
     remedy = f"write a larger pod_cidr, or a pod_cidr_node_mask above {mask}"
     if shares < tabled:
         rule = f"{network} has {shares} shares of /{mask}, the table has {tabled} nodes"
@@ -131,13 +131,14 @@ def occupied(cluster: Cluster) -> list[tuple[str, Key, AddressRange]]:
     return list({(key, span): (owner, key, span) for owner, key, span in found}.values())
 
 
-def range_problems(draft: Draft, key: Key, wanted: AddressRange) -> Iterator[Problem]:
-    """A range lies within the network and touches no address that something has."""
+def range_problems(draft: Draft, key: Key, wanted: AddressRange, unless: Collection[str] = ()) -> Iterator[Problem]:
+    """A range lies within the network and touches no address that something has (but for the machines ``unless``)."""
     network = draft.cluster.network.cidr
     if not wanted.inside(network):
         rule = f"does not lie within the host addresses of the network {network}"
         yield Problem(key, rule, f"write FIRST-LAST within {network}", wanted, (NETWORK,))
-    touched = [(owner, owner_key, span) for owner, owner_key, span in occupied(draft.cluster) if wanted.overlaps(span)]
+    others = [found for found in occupied(draft.cluster) if found[0] not in unless]
+    touched = [(owner, owner_key, span) for owner, owner_key, span in others if wanted.overlaps(span)]
     if touched:
         owners = ", ".join(f"{owner} ({span.first})" for owner, _, span in touched)
         reads = tuple(owner_key for _, owner_key, _ in touched)
@@ -145,9 +146,10 @@ def range_problems(draft: Draft, key: Key, wanted: AddressRange) -> Iterator[Pro
 
 
 def worker_range_free(draft: Draft) -> Iterator[Problem]:
-    """The range for workers outside the table touches nothing."""
+    """The range for further workers touches nothing but workers: those that got their address from it."""
     if draft.cluster.settings.worker_range:
-        yield from range_problems(draft, WORKER_RANGE, draft.cluster.settings.worker_range)
+        workers = [node.name for node in draft.cluster.workers]
+        yield from range_problems(draft, WORKER_RANGE, draft.cluster.settings.worker_range, unless=workers)
 
 
 def pools_free(draft: Draft) -> Iterator[Problem]:

@@ -120,7 +120,7 @@ class Run:
     def cluster(self) -> Cluster:
         """The definition, read once. Raises DefinitionError."""
         if self._cluster is None:
-            self._cluster = definition.load(self.pillar_dirs)
+            self._cluster = definition.load(self.pillar_dirs, self.state_dir)
         return self._cluster
 
     @property

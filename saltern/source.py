@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from saltern.findings import Finding, shown
+from saltern.rows import RowError, Rows
 
 CLUSTER_FILE = "cluster.sls"
 VERSIONS_FILE = "versions.sls"
+NODES = ("nodes",)
 VERSIONS = "versions"  # the contents of versions.sls hang below this key of the merged data
 
 Key = tuple[str, ...]
@@ -57,8 +60,40 @@ def files(directories: Sequence[Path]) -> list[tuple[Path, Key]]:
     return [(directory / name, below) for directory in directories for name, below in kinds]
 
 
-def read(directories: Sequence[Path]) -> Document:
-    """Read and merge all files of the directories, later over earlier."""
+def row_files(state_dir: str | Path | None, cluster: object) -> list[Path]:
+    """The files of the rows that the product wrote for a cluster; none without a state directory."""
+    try:
+        return Rows(state_dir, str(cluster)).files() if state_dir else []
+    except RowError:  # the cluster's name is none: that is a finding of its own
+        return []
+
+
+def read(directories: Sequence[Path], state_dir: str | Path | None = None) -> Document:
+    """Read and merge all files of the directories, later over earlier, then add the rows that the product wrote."""
+    document = _read_directories(directories)
+    settings = document.data.get("cluster")
+    cluster = settings.get("name") if isinstance(settings, dict) else None
+    for path in row_files(state_dir, cluster):
+        merge_row(document, path)
+    return document
+
+
+def merge_row(document: Document, path: Path) -> None:
+    """Add a row that the product wrote, behind those of the operator; one that the operator names is the operator's."""
+    key = (*NODES, path.stem)
+    if key in document.places:
+        document.warnings.append(row_twice(key, path, document.places[key]))
+    else:
+        merge_file(document, path, NODES)
+
+
+def row_twice(key: Key, path: Path, own: Place) -> Finding:
+    """The finding for a row that the product wrote although the operator's own files name it."""
+    rule = f"salt-cloud wrote a row of this name too: yours ({own.file}:{own.line}) counts"
+    return Finding(written_path(key), "", rule, f"delete the other: rm {path}", path)
+
+
+def _read_directories(directories: Sequence[Path]) -> Document:
     document = Document()
     for directory in directories:
         if not directory.is_dir():
@@ -116,7 +151,7 @@ def merge_file(document: Document, path: Path, below: Key) -> None:
             Finding("", shown(data), "the file is not a mapping", "write KEY: VALUE lines", path, 1),
         )
         return
-    fresh: dict[str, Any] = {VERSIONS: data} if below else data
+    fresh: dict[str, Any] = reduce(lambda inner, name: {name: inner}, reversed(below), data)
     if not below and VERSIONS in data:
         place = document.places.get((VERSIONS,), Place(path, 1))
         rule = "unknown key: versions have a file of their own"

@@ -9,6 +9,7 @@ import salt.loader
 import salt.pillar
 
 from saltern import definition
+from saltern.rows import Rows
 from tests.unit.saltern.definitions import CHECKOUT, overlaid, write
 
 
@@ -30,7 +31,10 @@ def options(tmp_path):
         "file_client": "local",
         "module_dirs": [str(CHECKOUT / "salt")],
         "ext_pillar": [{"saltern": {}}],
-        "saltern": {"pillar_dirs": [str(path) for path in overlaid(tmp_path)]},
+        "saltern": {
+            "pillar_dirs": [str(path) for path in overlaid(tmp_path)],
+            "state_dir": str(tmp_path / "state"),
+        },
         "pillar_cache": False,
     }
 
@@ -77,10 +81,20 @@ def test_a_change_of_the_definition_is_seen_without_a_restart(options, tmp_path)
     assert compile_pillar(options, "saw-k8s-w-01")["saltern"]["cluster"]["name"] == "other"
 
 
+def test_a_row_that_salt_cloud_wrote_is_a_node_from_then_on(options, tmp_path):
+    assert "saltern" not in compile_pillar(options, "saw-k8s-w-05")
+    rows = Rows(tmp_path / "state", "saw-k8s")
+    size = {"cpus": 2, "memory_gib": 16, "disk_gib": 20}
+    rows.add("saw-k8s-w-05", {"role": "worker", "address": "192.168.100.160", **size})
+    assert compile_pillar(options, "saw-k8s-w-05")["saltern"]["node"]["address"] == "192.168.100.160"
+    rows.remove("saw-k8s-w-05")
+    assert "saltern" not in compile_pillar(options, "saw-k8s-w-05")
+
+
 def test_a_hundred_minions_parse_the_definition_once(options, monkeypatch):
     parsed = []
     whole_check = definition.check
-    monkeypatch.setattr(definition, "check", lambda directories: parsed.append(1) or whole_check(directories))
+    monkeypatch.setattr(definition, "check", lambda *places: parsed.append(1) or whole_check(*places))
     modules = salt.loader.pillars(options, {})
     for number in range(100):
         modules["saltern"](f"minion-{number}", {})

@@ -213,9 +213,9 @@ ERRORS = [
     ("empty pool", pool(), "metallb.pools.default", "empty", "FIRST-LAST"),
     (
         "worker range on a node",
-        settings(worker_range="192.168.100.157-192.168.100.160"),
+        settings(worker_range="192.168.100.153-192.168.100.160"),
         "cluster.worker_range",
-        "saw-k8s-w-04",
+        "touches the address of saw-k8s-m-03 (192.168.100.153)",
         "",
     ),
     (
@@ -431,6 +431,7 @@ RIGHT = [
     ("the gateway as DNS server and as master", {"master": {"address": "192.168.100.1"}}),
     ("a pool as CIDR", pool("192.168.100.224/28")),
     ("no worker range", settings(worker_range=None)),
+    ("workers in the worker range", settings(worker_range="192.168.100.154-192.168.100.160")),
     (
         "an image by its registry and path",
         {
