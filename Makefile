@@ -1,7 +1,7 @@
 # Sets up and calls; everything that these targets do can be typed without them (README.md).
 SETUP := lab/setup.sh
 
-.PHONY: help up down lab-start lab-env test test-fast test-cluster lint bench build
+.PHONY: help up down lab-start lab-env test test-fast test-cluster test-faults lint bench build
 
 help:
 	@echo 'make up          the lab, the machines and the cluster: everything'
@@ -9,6 +9,7 @@ help:
 	@echo 'make lab-start   the lab without machines'
 	@echo 'make -s lab-env  eval "$$(make -s lab-env)" gives a shell in which salt, kubectl, helm and curl work'
 	@echo 'make test        all tests, the real cluster last'
+	@echo 'make test-faults each fault at every stage of a bring-up: hours'
 	@echo 'make lint        ruff, mypy, shellcheck, salt-lint'
 	@echo 'make bench       the bring-up by hand and by the product, side by side'
 	@echo 'make build       fill the cache: artefacts, images, packages, template'
@@ -35,6 +36,9 @@ test-fast: build
 
 test-cluster:
 	@$(SETUP) exec pytest tests/cluster
+
+test-faults:
+	@$(SETUP) exec pytest -s tests/faults
 
 lint:
 	@$(SETUP) exec ruff check .

@@ -159,8 +159,9 @@ def list_nodes_select(call=None):
 def list_nodes_min(call=None):
     """What salt-cloud asks before it creates, destroys or acts: which machines exist.
 
-    Before a create, a machine whose own create died half way counts as missing, so that it is made again; and a
-    machine that is to be made but exists is compared with the definition, each difference named as a warning.
+    Before a create, a machine whose own create died half way counts as missing, so that it is made again; so does one
+    that another process is making, so that its create waits for the other. A machine that is to be made but exists is
+    compared with the definition, each difference named as a warning.
 
     Returns: {name: {id, state}}.
 
@@ -175,8 +176,14 @@ def list_nodes_min(call=None):
         machines = _named(inventory.read(api).guests)
         if call is None and __opts__.get("saltern") and not (__opts__.get("destroy") or __opts__.get("action")):
             cluster = _definition()
-            for name in _journal(cluster).unfinished() & set(machines):
+            journal = _journal(cluster)
+            # Busy ones first: a create that ends between the two questions is in neither answer, and is made.
+            busy = journal.in_the_making() & set(machines)
+            for name in journal.unfinished() & set(machines) - busy:
                 log.warning("%s was left half made by a create that died: it will be made anew", name)
+                del machines[name]
+            for name in busy:
+                log.warning("%s is being made by another process: waiting for it", name)
                 del machines[name]
             _warn_of_differences(_differing(api, cluster, {name: machines[name] for name in _asked(machines, cluster)}))
         return {name: {"id": found.vmid, "state": found.status} for name, found in machines.items()}

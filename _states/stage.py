@@ -51,7 +51,7 @@ def begin(name):
 
 
 def machines(name, map=None, deadline_s=1800):
-    """Every machine of the table runs; salt-cloud makes those that are missing.
+    """Every machine of the table runs; salt-cloud makes those that are missing and starts those that are off.
 
     name
         The stage's title.
@@ -60,7 +60,7 @@ def machines(name, map=None, deadline_s=1800):
     deadline_s
         Seconds for all machines together.
     """
-    return _stage(name, lambda run: stages.machines(run, _salt_cloud(map), deadline_s))
+    return _stage(name, lambda run: stages.machines(run, _salt_cloud(), _map(map), deadline_s))
 
 
 def minions_answer(name, deadline_s=300):
@@ -199,13 +199,19 @@ def _unlike(value, expected):
     return None if value == expected else f"returned {value!r}, expected {expected!r}"
 
 
-def _salt_cloud(map_file):
-    """salt-cloud as an operator would type it: in parallel, over the map, without questions."""
-    directory = Path(__opts__["conf_file"]).parent
-    beside = directory / "cloud.maps.d" / "cluster.map"
-    checkout = Path(stages.__file__).parents[1] / "cloud.maps.d" / "cluster.map"
-    path = map_file or (beside if beside.exists() else checkout)
-    # Of the same installation as this salt-run, whose directory need not be in PATH.
+def _salt_cloud():
+    """The command salt-cloud of the same installation as this salt-run, whose directory need not be in PATH."""
     own = [Path(beside_it).with_name("salt-cloud") for beside_it in (sys.argv[0], sys.executable)]
     program = next((str(path) for path in own if path.exists()), None) or shutil.which("salt-cloud")
-    return [program or "salt-cloud", f"--config-dir={directory}", "-P", "-m", str(path), "-y", "--out=json"]
+    return [program or "salt-cloud", f"--config-dir={_configuration()}"]
+
+
+def _map(map_file):
+    """The map of the table: the one that is named, else beside the master's configuration, else of the checkout."""
+    beside = _configuration() / "cloud.maps.d" / "cluster.map"
+    checkout = Path(stages.__file__).parents[1] / "cloud.maps.d" / "cluster.map"
+    return str(map_file or (beside if beside.exists() else checkout))
+
+
+def _configuration():
+    return Path(__opts__["conf_file"]).parent

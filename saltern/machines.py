@@ -19,6 +19,13 @@ from saltern.steps import Problem
 SAID = re.compile(r"^(?P<name>[a-z0-9][-a-z0-9.]*): (?P<what>\S.*)$")
 TAIL_LINES = 8
 STOP_S = 10.0
+# One query of Proxmox, or one start of a few machines, on a loaded host.
+ASK_S = 120.0
+
+
+def create_command(salt_cloud: Sequence[str], map_file: str) -> list[str]:
+    """What makes the machines of a map as an operator would: in parallel, without questions."""
+    return [*salt_cloud, "-P", "-m", map_file, "-y", "--out=json"]
 
 
 def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
@@ -46,6 +53,49 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
     if not ended:
         raise StageError(_problem(run.again, "", f"not done within {deadline_s:.0f} s: {_phases(phases)}"))
     return judge(run.again, process.returncode, *texts)
+
+
+def start_stopped(run: Run, salt_cloud: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """Start those machines that are switched off; returns their names.
+
+    Args:
+        run: for its remedy.
+        salt_cloud: the command with its configuration.
+        nodes: machines whose minions do not answer.
+
+    Raises:
+        StageError: what salt-cloud says went wrong.
+    """
+    if not nodes:
+        return []
+    states = machine_states(_asked(run, [*salt_cloud, "-Q", "--out=json"]))
+    stopped = [node for node in nodes if states.get(node) == "stopped"]
+    if stopped:
+        run.tell(f"switched off, starting: {', '.join(stopped)}")
+        _asked(run, [*salt_cloud, "-y", "-a", "start", *stopped, "--out=json"])
+    return stopped
+
+
+def machine_states(out: str) -> dict[str, str]:
+    """Name -> state ("running", "stopped") from the output of ``salt-cloud -Q --out=json``."""
+    return {
+        name: str(machine.get("state"))
+        for drivers in json_in(out).values()
+        for found in drivers.values()
+        for name, machine in found.items()
+    }
+
+
+def _asked(run: Run, words: list[str]) -> str:
+    """What a short call of salt-cloud prints. Raises StageError when it cannot be run, is late or fails."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=ASK_S, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise StageError(_problem(run.again, "", f"{words[0]}: {err}")) from err
+    if done.returncode:
+        cause = f"{' '.join(words)} ended with exit code {done.returncode}: {_tail(done.stderr or done.stdout)}"
+        raise StageError(_problem(run.again, "", cause))
+    return done.stdout
 
 
 def judge(again: str, code: int | None, out: str, err: str) -> list[str]:

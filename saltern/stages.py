@@ -52,12 +52,15 @@ def _left_behind(lock: record.Lock) -> str:
     )
 
 
-def machines(run: Run, command: Sequence[str], deadline_s: float) -> Told:
-    """Every machine of the table runs: salt-cloud makes those that are missing; not asked when all minions answer.
+def machines(run: Run, salt_cloud: Sequence[str], map_file: str, deadline_s: float) -> Told:
+    """Every machine of the table runs; not looked at when all minions answer.
+
+    salt-cloud makes those that are missing, and starts those that are switched off.
 
     Args:
         run: the run.
-        command: salt-cloud over the map of the table, as a list of arguments.
+        salt_cloud: the command with its configuration, as a list of arguments.
+        map_file: path of the map of the table.
         deadline_s: seconds for all machines together.
     """
     accepted = set(run.master.keys().accepted)
@@ -67,11 +70,14 @@ def machines(run: Run, command: Sequence[str], deadline_s: float) -> Told:
     if not absent:
         return Told(f"all {len(run.table.all)} machines run: their minions answer")
     if run.test:
-        would = f"{' '.join(command)} would create what Proxmox does not have"
+        command = " ".join(cloud.create_command(salt_cloud, map_file))
+        would = f"{command} would create what Proxmox does not have; what is switched off would be started"
         return Told(f"no answer from {', '.join(absent)}: {would}", result=None)
-    created = cloud.create(run, command, deadline_s)
-    changes = dict.fromkeys(created, "created")
-    return Told(f"created {', '.join(created)}" if created else "all machines exist", changes)
+    created = cloud.create(run, cloud.create_command(salt_cloud, map_file), deadline_s)
+    started = cloud.start_stopped(run, salt_cloud, [node for node in absent if node not in created])
+    changes = dict.fromkeys(created, "created") | dict.fromkeys(started, "started")
+    said = [f"{what} {', '.join(names)}" for what, names in (("created", created), ("started", started)) if names]
+    return Told("; ".join(said) or "all machines exist and run", changes)
 
 
 def reached(run: Run, stage: str) -> Told:

@@ -152,9 +152,11 @@ class Creation:
             name: the machine's name, which is its minion ID too.
             specify: gives the machine's specification.
 
+        Another process that is making it is waited for.
+
         Raises: CreateFailedError when something had been begun; ProxmoxError before.
         """
-        with self.journal.claim(name) as record:
+        with self.journal.claim(name, self.order.limits.answer_s + self.order.limits.task_s) as record:
             self._mend(record)
             found = inventory.read(self.api)
             existing = found.find(name)

@@ -82,19 +82,27 @@ class Journal:
         return self._directory / "addresses.lock"
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[Record]:
+    def claim(self, name: str, timeout_s: float = 2) -> Iterator[Record]:
         """Hold the machine's record: a fresh one, or what a create that died has left.
+
+        Args:
+            name: the machine.
+            timeout_s: how long to wait for another process that creates or destroys it. Two seconds at least, not
+                none: `unfinished` in another process takes the lock for an instant, to see if it is free.
 
         Raises: TimedOutError when another process is creating or destroying this machine.
         """
-        # Two seconds, not none: `unfinished` in another process takes the lock for an instant, to see if it is free.
-        with locks.one_of([self._lock(name)], 2, f"Creating or destroying {name}"):
+        with locks.one_of([self._lock(name)], timeout_s, f"Creating or destroying {name}"):
             path = self._directory / f"{name}.json"
             yield _read(path) if path.exists() else Record(name, path=path)
 
     def unfinished(self) -> set[str]:
         """Machines whose create died: what is on Proxmox of them is no machine yet."""
         return {record.name for record in self._records() if not locks.is_held(self._lock(record.name))}
+
+    def in_the_making(self) -> set[str]:
+        """Machines whose create runs in another process: the child of a run that was killed works on to its end."""
+        return {record.name for record in self._records() if locks.is_held(self._lock(record.name))}
 
     def addresses(self) -> set[str]:
         """Addresses that creates have taken and Proxmox may not know yet."""

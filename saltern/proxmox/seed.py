@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LABEL = "cidata"
 _INTERFACE = "eth0"
 _PKI = "/etc/salt/pki/minion"
+_UNIT = "/etc/systemd/system/salt-minion.service"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def user_data(name: str, minion: MinionIdentity, operator: Operator) -> dict[str
         # Before write_files, which would make the directory readable for all.
         "bootcmd": [["install", "-d", "-m", "0700", "/etc/salt/pki", _PKI], ["install", "-d", "/etc/salt/minion.d"]],
         "write_files": [
+            # The unit of Salt's own packages leaves a minion that was killed dead; its node would need a person then.
+            _file(f"{_UNIT}.d/saltern.conf", "0644", "[Service]\nRestart=on-failure\nRestartSec=5\n"),
             _file("/etc/salt/minion.d/saltern.conf", "0644", _document({"master": minion.master, "id": name})),
             _file(f"{_PKI}/minion.pem", "0400", minion.private_key),
             _file(f"{_PKI}/minion.pub", "0644", minion.public_key),
@@ -88,6 +91,7 @@ def user_data(name: str, minion: MinionIdentity, operator: Operator) -> dict[str
         # Restarted, not started: the image may have started its minion before the keys were there. Not waited for:
         # the minion's unit may be ordered after cloud-init, which is what runs this.
         "runcmd": [
+            ["systemctl", "daemon-reload"],
             ["systemctl", "enable", "salt-minion.service"],
             ["systemctl", "restart", "--no-block", "salt-minion.service"],
         ],

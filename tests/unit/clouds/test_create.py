@@ -124,6 +124,8 @@ def test_the_seed_carries_identity_account_and_network(
     assert user_data["hostname"] == meta_data["local-hostname"] == NAME
     assert [(user["name"], user["ssh_authorized_keys"]) for user in user_data["users"]] == [("k8s", [SSH_KEY])]
     assert ["systemctl", "enable", "salt-minion.service"] in user_data["runcmd"]
+    drop_in = files["/etc/systemd/system/salt-minion.service.d/saltern.conf"]
+    assert drop_in == ("0644", "[Service]\nRestart=on-failure\nRestartSec=5\n")
 
     mac = fake.guests[100].config["net0"].split("=")[1].split(",")[0]
     (interface,) = network["ethernets"].values()

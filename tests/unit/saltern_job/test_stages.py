@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from saltern import plan, readiness, stages
@@ -15,6 +17,7 @@ SYNCED = {"saltutil.sync_modules": [], "saltutil.sync_states": ["states.stage"],
 MEMBER = {"joined": True, "healthy": True, "foreign": None}
 # The fake clock runs ahead of a real command.
 PATIENT_S = 1e9
+MAP = "cluster.map"
 STAGES = (plan.PREPARED, plan.INITIALISED, plan.JOINED, plan.READY, plan.ANNOUNCED, plan.SERVING)
 
 
@@ -61,26 +64,64 @@ def failure(work) -> list[tuple[str, str]]:
 
 
 def test_salt_cloud_is_not_asked_when_all_minions_answer(cluster):
-    told = stages.machines(cluster.run, ["/bin/false"], 60)
+    told = stages.machines(cluster.run, ["/bin/false"], MAP, 60)
     assert (told.comment, told.changes) == ("all 8 machines run: their minions answer", {})
 
 
 def test_salt_cloud_is_asked_when_a_minion_is_silent(cluster):
     cluster.silence("saw-k8s-w-02")
-    assert "exit code 1" in failure(lambda: stages.machines(cluster.run, ["/bin/false"], PATIENT_S))[0][1]
+    assert "exit code 1" in failure(lambda: stages.machines(cluster.run, ["/bin/false"], MAP, PATIENT_S))[0][1]
 
 
 def test_salt_cloud_is_asked_when_a_key_is_missing(cluster):
     cluster.master.accepted.discard("saw-k8s-w-02")
-    told = stages.machines(cluster.run, ["/bin/echo", '{"saw-k8s-w-02": {"id": 104}}'], PATIENT_S)
+    told = stages.machines(cluster.run, ["/bin/echo", '{"saw-k8s-w-02": {"id": 104}}'], MAP, PATIENT_S)
     assert told.changes == {"saw-k8s-w-02": "created"}
     assert cluster.master.calls("test.ping") == []
+
+
+def test_a_machine_that_is_switched_off_is_started(cluster, tmp_path):
+    cluster.silence("saw-k8s-w-02")
+    salt_cloud = stand_in_for_salt_cloud(tmp_path, {"saw-k8s-w-01": "running", "saw-k8s-w-02": "stopped"})
+    told = stages.machines(cluster.run, [salt_cloud], MAP, PATIENT_S)
+    assert (told.comment, told.changes) == ("started saw-k8s-w-02", {"saw-k8s-w-02": "started"})
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "-P -m cluster.map -y --out=json",
+        "-Q --out=json",
+        "-y -a start saw-k8s-w-02 --out=json",
+    ]
+
+
+def test_a_machine_that_runs_but_does_not_answer_is_not_started(cluster, tmp_path):
+    cluster.silence("saw-k8s-w-02")
+    salt_cloud = stand_in_for_salt_cloud(tmp_path, {"saw-k8s-w-01": "stopped", "saw-k8s-w-02": "running"})
+    told = stages.machines(cluster.run, [salt_cloud], MAP, PATIENT_S)
+    assert (told.comment, told.changes) == ("all machines exist and run", {})
+    assert "start" not in (tmp_path / "calls").read_text()
+
+
+def test_a_query_of_proxmox_that_fails_is_told(cluster, tmp_path):
+    cluster.silence("saw-k8s-w-02")
+    salt_cloud = stand_in_for_salt_cloud(tmp_path, {}, code=1)
+    assert "-Q --out=json ended with exit code 1" in failure(
+        lambda: stages.machines(cluster.run, [salt_cloud], MAP, PATIENT_S)
+    )[0][1]
+
+
+def stand_in_for_salt_cloud(directory, states, code=0):
+    """A program that notes its arguments and answers -Q as salt-cloud 3008.3 does."""
+    found = {"my-proxmox-config": {"proxmox": {name: {"id": 1, "state": state} for name, state in states.items()}}}
+    program = directory / "salt-cloud"
+    answer = f"case $1 in -P) echo '{{}}';; -Q) echo '{json.dumps(found)}'; exit {code};; esac"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {directory}/calls\n{answer}\n')
+    program.chmod(0o755)
+    return str(program)
 
 
 def test_machines_in_test_mode_runs_nothing(tmp_path):
     cluster = Cluster(tmp_path, test=True)
     cluster.silence("saw-k8s-w-02")
-    told = stages.machines(cluster.run, ["/bin/false"], 60)
+    told = stages.machines(cluster.run, ["/bin/false"], MAP, 60)
     assert told.result is None and "saw-k8s-w-02" in told.comment and "/bin/false" in told.comment
 
 
@@ -91,7 +132,7 @@ def test_minions_answer_and_get_the_modules_in_one_call(cluster):
 
 
 def test_minions_that_answered_before_are_not_pinged_again(cluster):
-    stages.machines(cluster.run, [], 60)
+    stages.machines(cluster.run, [], MAP, 60)
     readiness.minions_answer(cluster.run, 60)
     assert len(cluster.master.calls("test.ping")) == 1
 

@@ -1,0 +1,1 @@
+"""Fault injection: the bring-up is hit at every stage, and the next run must finish what is left."""

@@ -1,0 +1,5 @@
+"""The walks use the lab of the cluster tests."""
+
+from tests.cluster.conftest import first_up, owned, shell, table
+
+__all__ = ["first_up", "owned", "shell", "table"]
