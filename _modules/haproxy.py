@@ -29,6 +29,8 @@ defaults
 """
 # Every API server's certificate has this name (kubeadm adds it), whatever address the server is reached by.
 API_CERTIFICATE_NAME = "kubernetes"
+# Ends the name of the backend that takes over when no server of its namesake passes the check.
+LAST_RESORT = "-last-resort"
 
 
 def text(frontends, backends, ca_path=None, stats=None):
@@ -47,8 +49,10 @@ def text(frontends, backends, ca_path=None, stats=None):
         salt saw-k8s-ha-01 haproxy.text '[{name: api, bind: "192.168.100.150:6443", backend: api}]' '[...]'
     """
     parts = [GLOBAL.format(limit=STREAM_LIMIT)]
-    parts += [_frontend(frontend) for frontend in frontends]
+    api = [backend for backend in backends if backend["check"] == "api"]
+    parts += [_frontend(frontend, {backend["name"] for backend in api}) for frontend in frontends]
     parts += [_backend(backend, ca_path) for backend in backends]
+    parts += [_last_resort(backend) for backend in api]
     parts += [_stats(stats)] if stats else []
     return "\n".join(parts)
 
@@ -112,9 +116,26 @@ def _check(candidate):
         )
 
 
-def _frontend(frontend):
-    """One frontend section."""
-    return f"frontend {frontend['name']}\n  bind {frontend['bind']}\n  default_backend {frontend['backend']}\n"
+def _frontend(frontend, api_backends):
+    """One frontend section. When no API server passes its check, all are tried: a slow answer is better than none."""
+    name = frontend["backend"]
+    lines = [f"frontend {frontend['name']}", f"bind {frontend['bind']}"]
+    lines += [f"use_backend {name}{LAST_RESORT} if {{ nbsrv({name}) lt 1 }}"] if name in api_backends else []
+    return "\n  ".join([*lines, f"default_backend {name}"]) + "\n"
+
+
+def _last_resort(backend):
+    """The same servers without a check: the next one is tried at once when one refuses the connection.
+
+    An API server is not ready (/readyz) while etcd elects a leader or the node is busy, as when the second control-plane
+    node joins the first: a client that is refused then gives up, one that waits is served.
+    """
+    lines = [f"backend {backend['name']}{LAST_RESORT}", "balance roundrobin", "option redispatch 1"]
+    return "\n  ".join([*lines, *_servers(backend)]) + "\n"
+
+
+def _servers(backend):
+    return [f"server {server['name']} {server['address']}" for server in backend["servers"]]
 
 
 def _backend(backend, ca_path):
@@ -132,7 +153,7 @@ def _backend(backend, ca_path):
     options = "check inter 2s fastinter 500ms fall 3 rise 2 on-marked-down shutdown-sessions"
     options += f" {verify}" if api else ""
     lines = ["balance roundrobin", *(probe if api else []), f"default-server {options}"]
-    lines += [f"server {server['name']} {server['address']}" for server in backend["servers"]]
+    lines += _servers(backend)
     return "\n  ".join([f"backend {backend['name']}", *lines]) + "\n"
 
 

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.functional.node.conftest import Minion
 
-DEADLINE_S = 20
+DEADLINE_S = 30
 
 
 def settings(bind: str, servers: dict[str, str], ca_path: str, stats: str | None = None) -> dict[str, Any]:
@@ -176,16 +176,16 @@ def servers(authority: Authority) -> Iterator[dict[str, ApiServer]]:
 
 
 def server_states(socket_path: Path) -> dict[str, str]:
-    """{server: UP | DOWN ...} as HAProxy's own socket tells."""
+    """{server: UP | DOWN ...} of the backend with the checks, as HAProxy's own socket tells."""
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(str(socket_path))
         line.sendall(b"show stat json\n")
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     rows = [{f["field"]["name"]: f["value"]["value"] for f in row} for row in json.loads(answer)]
-    return {row["svname"]: row["status"] for row in rows if row["type"] == 2}
+    return {row["svname"]: row["status"] for row in rows if row["type"] == 2 and row["pxname"] == "kubernetes-api"}
 
 
-def test_only_servers_with_the_apis_certificate_get_requests(
+def test_servers_with_the_apis_certificate_get_requests_and_all_when_none_is_ready(
     minion: Minion,
     tmp_path: Path,
     config: Path,
@@ -221,5 +221,17 @@ def test_only_servers_with_the_apis_certificate_get_requests(
             with socket.create_connection((host, int(port))) as raw, plain.wrap_socket(raw) as tls:
                 tls.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
                 assert tls.recv(64).startswith(b"HTTP/1.0 200")
+            servers["good"].status = 500
+            while states["good"] != "DOWN" and time.monotonic() < deadline:
+                time.sleep(0.1)
+                states = server_states(ask)
+            assert states == {"good": "DOWN", "bad": "DOWN"}
+            # None is ready: they are asked all the same, and answer what they can.
+            with socket.create_connection((host, int(port))) as raw:
+                unverified = ssl.create_default_context()
+                unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+                with unverified.wrap_socket(raw) as tls:
+                    tls.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                    assert tls.recv(64).startswith(b"HTTP/1.0 ")
         finally:
             haproxy.terminate()
