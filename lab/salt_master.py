@@ -1,5 +1,6 @@
 """The lab's Salt master: its configuration, in the form that docs/production.md gives for a real one."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,21 @@ def write(paths: Paths, password: str, ca_certificate: Path) -> bool:
         if not link.is_symlink():
             link.symlink_to(paths.checkout / name)
     return _write_file(etc / "master", master_config(paths))
+
+
+def code_changed(paths: Paths) -> bool:
+    """Whether the product's code that a running master holds in memory is another than when this was last asked.
+
+    The master has loaded the package saltern and its pillar and runners once: new files beside old modules fail.
+
+    Args:
+        paths: roots of the lab.
+    """
+    digest = hashlib.sha256()
+    for folder in ("saltern", "_pillar", "_runners", "_utils"):
+        for path in sorted((paths.checkout / folder).rglob("*.py")):
+            digest.update(f"{path}\0".encode() + path.read_bytes())
+    return _write_file(paths.salt / "run/code.yml", {"sha256": digest.hexdigest()})
 
 
 def _write_file(path: Path, data: dict[str, Any]) -> bool:

@@ -121,7 +121,9 @@ class Lab:
         host_starts = services.start(installation.proxmox(self.paths))
         self._count(host_starts)
         password = installation.proxmox_password(self.paths).read_text().strip()
-        if salt_master.write(self.paths, password, installation.ca_certificate(self.paths)):
+        configured = salt_master.write(self.paths, password, installation.ca_certificate(self.paths))
+        # Both are looked at: each notes what it has seen.
+        if salt_master.code_changed(self.paths) or configured:
             services.stop("salt-master")
         self._count(services.start(installation.master(self.paths)))
         if host_starts:

@@ -69,3 +69,17 @@ def test_the_password_is_for_root_only(paths: Paths) -> None:
 def test_a_second_time_nothing_changes(paths: Paths) -> None:
     salt_master.write(paths, "secret", paths.ca / "ca.pem")
     assert not salt_master.write(paths, "secret", paths.ca / "ca.pem")
+
+
+def test_a_master_with_old_code_in_memory_is_noticed(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for folder in ("saltern/proxmox", "_pillar"):
+        (checkout / folder).mkdir(parents=True)
+    module = checkout / "saltern/proxmox/api.py"
+    module.write_text("A = 1\n")
+    paths = Paths(state=tmp_path / "state", cache=tmp_path / "cache", checkout=checkout)
+    (paths.salt / "run").mkdir(parents=True)
+    assert salt_master.code_changed(paths)
+    assert not salt_master.code_changed(paths)
+    module.write_text("A = 2\n")
+    assert salt_master.code_changed(paths)
