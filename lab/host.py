@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from lab.artefacts import inventory, prerequisites
 from lab.paths import Paths
 
 CAP_SYS_ADMIN = 21  # numbers of include/uapi/linux/capability.h
@@ -206,23 +207,41 @@ def _kernel_findings(host: Host) -> list[Finding]:
 
 
 def _disk_findings(host: Host, paths: Paths) -> list[Finding]:
-    """State and cache on one disk share its room; what an earlier run has put there is not needed again."""
+    """State and cache on one disk share its room: Go's caches are dropped before the nodes get theirs."""
     state_gib = 0.0 if paths.nodes_image.exists() else float(DISK_FOR_STATE_GIB)
-    cache_gib = 0.0 if paths.mirror.is_dir() else float(DISK_FOR_CACHE_GIB)
+    building_gib, kept_gib = _cache_needs_gib(paths)
+    building = f"Building the artefacts takes {building_gib:.0f} GiB until it ends"
+    kept = "Nodes, images and artefacts are kept there"
     if host.same_disk:
-        needed = [(paths.state, host.free_state_gib, state_gib + cache_gib)]
+        both_gib = kept_gib + state_gib
+        why = building if building_gib > both_gib else kept
+        needed = [(paths.state, host.free_state_gib, max(building_gib, both_gib), why)]
     else:
-        needed = [(paths.state, host.free_state_gib, state_gib), (paths.cache, host.free_cache_gib, cache_gib)]
+        needed = [
+            (paths.state, host.free_state_gib, state_gib, kept),
+            (paths.cache, host.free_cache_gib, building_gib, building),
+        ]
     return [
         Finding(
             f"{free_gib:.1f} GiB free, {need_gib:.0f} GiB needed",
             f"disk below {where}",
-            "Nodes, images and artefacts are kept there",
+            why,
             "Make room, or name a directory on another disk in SALTERN_STATE and SALTERN_CACHE",
         )
-        for where, free_gib, need_gib in needed
+        for where, free_gib, need_gib, why in needed
         if free_gib < need_gib
     ]
+
+
+def _cache_needs_gib(paths: Paths) -> tuple[float, float]:
+    """Free space that the cache needs while it is filled, and when it has been (less, where Go's caches were).
+
+    Whether the vendors' sites answer, so that nothing has to be built, is not known yet: the build is counted.
+    """
+    if inventory.completed(paths.cache):
+        return 0.0, 0.0
+    held_gib = prerequisites.held_by_build_gib(paths.cache / "go")
+    return prerequisites.disk_for_build_gib(held_gib), DISK_FOR_CACHE_GIB - held_gib
 
 
 def _operating_system(text: str) -> tuple[str, str]:

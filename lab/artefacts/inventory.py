@@ -37,6 +37,11 @@ def _file(cache_dir: Path) -> Path:
     return cache_dir / "artefacts" / "inventory.json"
 
 
+def completed(cache_dir: Path) -> bool:
+    """Tell whether a `build.ensure` has ever filled this cache to the end."""
+    return _file(cache_dir).is_file()
+
+
 def read(cache_dir: Path) -> list[Made]:
     """Return what the last complete `build.ensure` left in the cache.
 

@@ -40,15 +40,30 @@ def _has_libseccomp() -> bool:
     return True
 
 
-def missing_disk(cache_dir: Path, needed_gib: int) -> list[str]:
+def missing_disk(cache_dir: Path, needed_gib: float) -> list[str]:
     """Return one line when less than `needed_gib` GiB are free for the cache, else none."""
     free = shutil.disk_usage(cache_dir).free
     if free >= needed_gib * GIB:
         return []
     return [
-        f"{cache_dir}: {free / GIB:.1f} GiB free, {needed_gib} GiB needed while the artefacts are made; "
+        f"{cache_dir}: {free / GIB:.1f} GiB free, {needed_gib:.0f} GiB needed while the artefacts are made; "
         "free some space, or set SALTERN_CACHE to a directory on a larger disk"
     ]
+
+
+def held_by_build_gib(go_root: Path) -> float:
+    """Return what Go's modules and build results take up in GiB: left by an interrupted build, or kept on purpose."""
+    blocks = sum(file.lstat().st_blocks for file in go_root.rglob("*"))
+    return blocks * 512 / GIB  # stat(2) counts in 512 bytes
+
+
+def disk_for_build_gib(held_gib: float) -> float:
+    """Return the free space that a build needs until it ends, in GiB.
+
+    Args:
+        held_gib: what an earlier build has left in Go's caches (`held_by_build_gib`); it goes on from there.
+    """
+    return max(DISK_FOR_DOWNLOAD_GIB, DISK_FOR_BUILD_GIB - held_gib)
 
 
 def check_build(cache_dir: Path, go_root: Path) -> None:
@@ -56,13 +71,12 @@ def check_build(cache_dir: Path, go_root: Path) -> None:
 
     Args:
         cache_dir: where the results go.
-        go_root: Go's caches; when they are there already, little more space is needed.
+        go_root: Go's caches; what is in them needs no more space.
 
     Raises:
         PrerequisiteError: with every finding.
     """
-    needed_gib = DISK_FOR_DOWNLOAD_GIB if go_root.exists() else DISK_FOR_BUILD_GIB
-    missing = [*missing_tools(), *missing_disk(cache_dir, needed_gib)]
+    missing = [*missing_tools(), *missing_disk(cache_dir, disk_for_build_gib(held_by_build_gib(go_root)))]
     if missing:
         findings = "\n".join(f"  - {line}" for line in missing)
         raise PrerequisiteError(f"cannot build the lab's artefacts:\n{findings}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.artefacts import inventory, prerequisites
 from lab.host import Host, detect, requirements
 from lab.paths import Paths
 
@@ -108,7 +109,7 @@ def test_nothing_stands_in_the_way_of_an_ordinary_machine(paths: Paths) -> None:
         ({"loop": False}, "/dev/loop-control is missing"),
         ({"memory_mib": 4096}, "4.0 GiB of memory, 7 GiB needed"),
         ({"free_state_gib": 10.0}, "10.0 GiB free, 28 GiB needed"),
-        ({"free_cache_gib": 1.0, "same_disk": False}, "1.0 GiB free, 4 GiB needed"),
+        ({"free_cache_gib": 23.0, "same_disk": False}, "23.0 GiB free, 24 GiB needed"),
     ],
 )
 def test_each_thing_that_is_missing_is_named(change: dict[str, object], words: str, paths: Paths) -> None:
@@ -127,7 +128,45 @@ def test_everything_that_is_missing_is_named_at_once(paths: Paths) -> None:
 
 
 def test_what_an_earlier_run_has_put_on_the_disk_is_not_asked_for_again(paths: Paths) -> None:
-    paths.mirror.mkdir(parents=True)
+    (paths.cache / "artefacts").mkdir(parents=True)
+    inventory.write(paths.cache, [])
     paths.lab.mkdir(parents=True)
     paths.nodes_image.touch()
     assert requirements(replace(ORDINARY, free_state_gib=0.5), paths) == []
+    assert requirements(replace(ORDINARY, free_cache_gib=0.5, same_disk=False), paths) == []
+
+
+def needed_gib(host: Host, paths: Paths) -> list[str]:
+    """What is asked for of a machine with full disks."""
+    full = replace(host, free_state_gib=0.0, free_cache_gib=0.0)
+    return [finding.what.removeprefix("0.0 GiB free, ") for finding in requirements(full, paths)]
+
+
+def test_the_room_for_a_build_is_asked_for_as_long_as_the_cache_is_not_filled(paths: Paths) -> None:
+    apart = replace(ORDINARY, same_disk=False)
+    paths.mirror.mkdir(parents=True)  # the first artefact alone
+    assert needed_gib(apart, paths) == ["24 GiB needed", "24 GiB needed"]
+    paths.lab.mkdir(parents=True)
+    paths.nodes_image.touch()
+    assert needed_gib(apart, paths) == ["24 GiB needed"]
+    assert needed_gib(ORDINARY, paths) == ["24 GiB needed"]
+
+
+def test_on_one_disk_the_nodes_take_the_place_of_what_a_build_leaves(paths: Paths) -> None:
+    assert needed_gib(ORDINARY, paths) == ["28 GiB needed"]
+
+
+def test_a_build_that_was_interrupted_is_asked_only_for_the_rest(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prerequisites, "held_by_build_gib", {paths.cache / "go": 11.0}.__getitem__)
+    assert needed_gib(replace(ORDINARY, same_disk=False), paths) == ["24 GiB needed", "13 GiB needed"]
+    assert needed_gib(ORDINARY, paths) == ["17 GiB needed"]
+
+
+def test_the_finding_says_what_the_room_is_for(paths: Paths) -> None:
+    (finding,) = requirements(replace(ORDINARY, free_cache_gib=5.0, same_disk=False), paths)
+    assert str(finding) == (
+        f"disk below {paths.cache}: 5.0 GiB free, 24 GiB needed. Building the artefacts takes 24 GiB until it ends. "
+        "Make room, or name a directory on another disk in SALTERN_STATE and SALTERN_CACHE"
+    )

@@ -222,6 +222,17 @@ def test_what_is_missing_for_a_build_is_named_all_at_once(run: Run, monkeypatch:
     assert not run.mirrored(NOBODY).exists()
 
 
+def test_a_build_that_goes_on_needs_room_for_the_rest_only(tmp_path: Path) -> None:
+    (tmp_path / "mod/cache").mkdir(parents=True)
+    (tmp_path / "mod/cache/module.zip").write_bytes(b"x" * (5 << 20))
+    (tmp_path / "mod/link").symlink_to("cache/module.zip")
+    held_gib = prerequisites.held_by_build_gib(tmp_path)
+    assert held_gib == pytest.approx(5 / 1024, rel=0.01)
+    assert prerequisites.held_by_build_gib(tmp_path / "nothing") == 0
+    assert prerequisites.disk_for_build_gib(19.0) == 5
+    assert prerequisites.disk_for_build_gib(30.0) == prerequisites.DISK_FOR_DOWNLOAD_GIB
+
+
 def test_overlay_names_the_sums_of_what_is_served(run: Run) -> None:
     run.define(NOBODY, TOOL)
     run.ensure()
