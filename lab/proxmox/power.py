@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+from collections.abc import Iterator
 
 from lab.proxmox import cloudinit, config_values
 from lab.proxmox.datacentre import Datacentre
@@ -79,12 +80,23 @@ def build_cloudinit_drive(datacentre: Datacentre, guest: Guest) -> None:
     cloudinit.write_iso(cloudinit.documents(guest.config, guest.vmid), datacentre.cloudinit_iso(guest.vmid))
 
 
-def stop(datacentre: Datacentre, vmid: int, node: str, task: Task, skip_lock: bool = False) -> None:
-    """Pull the plug of a VM (``qmstop``); one that is off already is fine."""
+@contextlib.contextmanager
+def _held(datacentre: Datacentre, vmid: int, node: str, skip_lock: bool = False) -> Iterator[Guest]:
+    """Hold a VM for one action at a time.
+
+    Raises:
+        ProxmoxError: unknown, or locked in its configuration (unless ``skip_lock``), or in use until the time-out.
+    """
     with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
         guest = datacentre.guests.get_for_action(vmid, node)
         if not skip_lock:
             guest.check_lock()
+        yield guest
+
+
+def stop(datacentre: Datacentre, vmid: int, node: str, task: Task, skip_lock: bool = False) -> None:
+    """Pull the plug of a VM (``qmstop``); one that is off already is fine."""
+    with _held(datacentre, vmid, node, skip_lock) as guest:
         if not datacentre.running(guest):
             task.say(f"VM {vmid} not running")
             return
@@ -103,9 +115,7 @@ def shutdown(datacentre: Datacentre, vmid: int, node: str, timeout_s: float, for
     Raises:
         ProxmoxError: it is still on after ``timeout_s``, and ``force`` is False.
     """
-    with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
-        guest = datacentre.guests.get_for_action(vmid, node)
-        guest.check_lock()
+    with _held(datacentre, vmid, node) as guest:
         if datacentre.running(guest):
             _shut_down(datacentre, guest, timeout_s, force, task)
 
@@ -144,19 +154,14 @@ def _switched_off(datacentre: Datacentre, guest: Guest) -> None:
 
 def reboot(datacentre: Datacentre, vmid: int, node: str, timeout_s: float, task: Task) -> None:
     """Shut a VM down and start it again (``qmreboot``): pending values become true."""
-    with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
-        guest = datacentre.guests.get_for_action(vmid, node)
-        guest.check_lock()
+    with _held(datacentre, vmid, node) as guest:
         _shut_down(datacentre, guest, timeout_s, False, task)
         _switch_on(datacentre, guest, task)
 
 
 def reset(datacentre: Datacentre, vmid: int, node: str, task: Task, skip_lock: bool = False) -> None:
     """Press a VM's reset button (``qmreset``): pending values go on waiting."""
-    with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
-        guest = datacentre.guests.get_for_action(vmid, node)
-        if not skip_lock:
-            guest.check_lock()
+    with _held(datacentre, vmid, node, skip_lock) as guest:
         datacentre.machines.stop(vmid, force=True)
         task.pace(datacentre.settings.durations.other_s)
         datacentre.machines.start(vmid, machine_config(datacentre, guest))
@@ -170,10 +175,7 @@ def destroy(datacentre: Datacentre, vmid: int, node: str, purge: bool, task: Tas
     Raises:
         ProxmoxError: locked, or a template that linked clones need.
     """
-    with datacentre.locks.guest(vmid, datacentre.settings.limits.guest_lock_s):
-        guest = datacentre.guests.get_for_action(vmid, node)
-        if not skip_lock:
-            guest.check_lock()
+    with _held(datacentre, vmid, node, skip_lock) as guest:
         if datacentre.running(guest):
             raise ProxmoxError(f"VM {vmid} is running - destroy failed")
         for volume in datacentre.volumes.of_guest(vmid):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from lab.proxmox import high_availability, power
+from lab.proxmox.datacentre import Datacentre
 from lab.proxmox.errors import ProxmoxError
 from lab.proxmox.routing import Call, Need, privilege, route
 from lab.proxmox.schema import Boolean, Integer, Kind, Text
 from lab.proxmox.summaries import guest_summary
+from lab.proxmox.tasks import Task
+
+Verb = Literal["start", "stop"]
 
 _POWER: Need = privilege("/vms/{vmid}", "VM.PowerMgmt")
 _TIMEOUT: dict[str, Kind] = {"timeout": Integer(least=0)}
@@ -43,11 +48,7 @@ def index(_call: Call) -> list[dict[str, str]]:
 )
 def start(call: Call) -> str:
     """Switch a VM on: ``qmstart``, or a request to the HA manager (``hastart``) for a VM that it manages."""
-    centre, vmid, node = call.datacentre, call.vmid, call.node
-    skip_lock = call.skips_lock()
-    if centre.ha.is_managed(vmid):
-        return call.start("hastart", vmid, lambda task: high_availability.request(centre, vmid, "started", task))
-    return call.start("qmstart", vmid, lambda task: power.start(centre, vmid, node, task, skip_lock))
+    return _switch(call, "start", power.start)
 
 
 @route(
@@ -58,11 +59,23 @@ def start(call: Call) -> str:
 )
 def stop(call: Call) -> str:
     """Pull the plug: ``qmstop``, or ``hastop`` for a VM that the HA manager looks after."""
+    return _switch(call, "stop", power.stop)
+
+
+def _switch(call: Call, verb: Verb, act: Callable[[Datacentre, int, str, Task, bool], None]) -> str:
+    """Start the task that switches a VM, or the one that asks the HA manager of the VM to."""
     centre, vmid, node = call.datacentre, call.vmid, call.node
     skip_lock = call.skips_lock()
     if centre.ha.is_managed(vmid):
-        return call.start("hastop", vmid, lambda task: high_availability.request(centre, vmid, "stopped", task))
-    return call.start("qmstop", vmid, lambda task: power.stop(centre, vmid, node, task, skip_lock))
+        return _request(call, verb)
+    return call.start(f"qm{verb}", vmid, lambda task: act(centre, vmid, node, task, skip_lock))
+
+
+def _request(call: Call, verb: Verb) -> str:
+    """Start the task that tells the HA manager which state is wanted."""
+    centre, vmid = call.datacentre, call.vmid
+    wanted = {"start": "started", "stop": "stopped"}[verb]
+    return call.start(f"ha{verb}", vmid, lambda task: high_availability.request(centre, vmid, wanted, task))
 
 
 @route(
@@ -75,7 +88,7 @@ def shutdown(call: Call) -> str:
     """Ask the VM to shut down: ``qmshutdown``."""
     centre, vmid, node, force = call.datacentre, call.vmid, call.node, call.args["forceStop"]
     if centre.ha.is_managed(vmid):
-        return call.start("hastop", vmid, lambda task: high_availability.request(centre, vmid, "stopped", task))
+        return _request(call, "stop")
     timeout_s = call.args.get("timeout", centre.settings.limits.shutdown_s)
     return call.start("qmshutdown", vmid, lambda task: power.shutdown(centre, vmid, node, timeout_s, force, task))
 
