@@ -26,11 +26,11 @@ def get(name, namespace):
 
         salt saw-k8s-m-01 helm_release.get cilium kube-system
     """
-    listed = json.loads(_read(["list", f"--namespace={namespace}", f"--filter=^{name}$", "--output=json"]))
+    listed = json.loads(_helm(["list", f"--namespace={namespace}", f"--filter=^{name}$", "--output=json"]))
     if not listed:
         return None
-    metadata = json.loads(_read(["get", "metadata", name, f"--namespace={namespace}", "--output=json"]))
-    values = json.loads(_read(["get", "values", name, f"--namespace={namespace}", "--output=json"]))
+    metadata = json.loads(_helm(["get", "metadata", name, f"--namespace={namespace}", "--output=json"]))
+    values = json.loads(_helm(["get", "values", name, f"--namespace={namespace}", "--output=json"]))
     return {
         "version": metadata["version"],
         "app_version": metadata["appVersion"],
@@ -65,7 +65,12 @@ def deploy(name, namespace, chart, values, timeout_s=300):
     """
     args = ["upgrade", name, chart, "--install", f"--namespace={namespace}", "--reset-values", "--force-conflicts"]
     args += ["--server-side=true", "--history-max=5", f"--timeout={timeout_s}s", "--hide-notes", "--output=json"]
-    _helm([*args, "--values=-"], stdin=json.dumps(values), timeout_s=timeout_s + 60)
+    _helm(
+        [*args, "--values=-"],
+        stdin=json.dumps(values),
+        timeout_s=timeout_s + 60,
+        before_again=lambda: _unblock(name, namespace),
+    )
     return get(name, namespace)
 
 
@@ -115,15 +120,16 @@ def remove(name, namespace, timeout_s=300):
     return _helm(args, timeout_s=timeout_s + 60).strip()
 
 
-def _read(args):
-    return _output(args, __salt__["kube.patiently"]("helm", args))
+def _unblock(name, namespace):
+    """A helm that lost its way may have left its revision pending, which refuses the next one."""
+    present = get(name, namespace)
+    if present and present["status"].startswith("pending-"):
+        drop_pending(name, namespace, present["revision"])
 
 
-def _helm(args, stdin=None, timeout_s=120):
-    return _output(args, __salt__["sandbox.run"]("helm", args, stdin=stdin, timeout_s=timeout_s))
-
-
-def _output(args, answer):
+def _helm(args, timeout_s=120, **more):
+    """Run helm, again when its requests get lost on the way; gives its standard output."""
+    answer = __salt__["kube.patiently"]("helm", args, timeout_s=timeout_s, **more)
     if answer["retcode"]:
         raise CommandExecutionError(
             f"{__opts__['id']}: helm {' '.join(args[:2])}: {__salt__['kube.complaint'](answer['stderr'])}"

@@ -24,6 +24,8 @@ LOST_ON_THE_WAY = re.compile(
     r"|etcdserver: (request timed out|leader changed)",
     re.MULTILINE,
 )
+# The API server has no better sign for "the webhook's endpoint is not there yet" than this text.
+UNCALLED_WEBHOOK = "failed calling webhook"
 PATIENCE_S = 60
 
 
@@ -57,7 +59,7 @@ def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
     return answer["stdout"]
 
 
-def patiently(tool, args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None, patience_s=None):
+def patiently(tool, args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None, patience_s=None, before_again=None):
     """
     Run a tool that may be run again without harm (a read, a server-side apply, a delete) until the API server answers.
 
@@ -66,6 +68,9 @@ def patiently(tool, args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=No
 
     patience_s
         Seconds from the first try after which a request that got lost on the way is given up; default PATIENCE_S.
+
+    before_again
+        From Python only: a function without arguments that clears away what a try may have left in the next one's way.
 
     Returns what ``sandbox.run`` does, of the last try.
 
@@ -78,10 +83,17 @@ def patiently(tool, args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=No
     deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
     while True:
         answer = __salt__["sandbox.run"](tool, args, stdin=stdin, timeout_s=timeout_s, kubeconfig=kubeconfig)
-        lost = answer["retcode"] and LOST_ON_THE_WAY.search(answer["stderr"].strip())
-        if not lost or time.monotonic() >= deadline:
+        if not _got_lost(answer) or time.monotonic() >= deadline:
             return answer
         time.sleep(2)  # HAProxy looks at each server every 2 s
+        if before_again:
+            before_again()
+
+
+def _got_lost(answer):
+    """Whether a request never got its answer. That a webhook could not be called is an answer."""
+    stderr = answer["stderr"].strip()
+    return bool(answer["retcode"] and UNCALLED_WEBHOOK not in stderr and LOST_ON_THE_WAY.search(stderr))
 
 
 def complaint(stderr):
@@ -483,7 +495,7 @@ def _listed(troubles):
 
 def _wait(args, what, deadline_s, explain):
     """Run a watching kubectl until it succeeds or the deadline passes, then explain."""
-    deadline, answer = time.monotonic() + deadline_s, {"stderr": ""}
+    deadline, answer = time.monotonic() + deadline_s, {"retcode": 1, "stderr": ""}
     while (left_s := deadline - time.monotonic()) > 0:
         command = [*args, f"--timeout={math.ceil(left_s)}s"]  # never 0: "rollout status" takes that for "no limit"
         answer = __salt__["sandbox.run"]("kubectl", command, timeout_s=left_s + KUBECTL_TIMEOUT_S)
@@ -497,6 +509,8 @@ def _wait(args, what, deadline_s, explain):
 
 def _explained(explain, answer):
     """What explain() finds out, or kubectl's own words when the API server does not even answer that."""
+    if _got_lost(answer):  # the deadline has passed: no more patience
+        return complaint(answer["stderr"])
     try:
         return explain()
     except CommandExecutionError as err:

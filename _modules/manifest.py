@@ -13,6 +13,10 @@ from salt.exceptions import CommandExecutionError
 
 APPLY_OPTIONS = ["--server-side", "--force-conflicts", "--field-manager=saltern"]
 UNKNOWN_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in version "(?P<version>[^"]+)"')
+# Seconds for one call of kubectl with all objects; the API server gives each webhook up to 30.
+CALL_TIMEOUT_S = 120
+# As in _modules/kube.py.
+UNCALLED_WEBHOOK = "failed calling webhook"
 # What a change of any kind always changes too.
 NOISE = re.compile(r"^[+-]\s*(generation|resourceVersion|uid|creationTimestamp):")
 
@@ -59,7 +63,7 @@ def existing(objects):
         salt saw-k8s-m-01 manifest.existing '[{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}]'
     """
     args = ["get", "--ignore-not-found", "--output=json", "--filename=-"]
-    answer = __salt__["sandbox.run"]("kubectl", args, stdin=_list(objects))
+    answer = _kubectl(args, objects)
     unknown = {(found["kind"], found["version"]) for found in UNKNOWN_KIND.finditer(answer["stderr"])}
     known = [item for item in objects if (item["kind"], item["apiVersion"]) not in unknown]
     if unknown:
@@ -112,7 +116,7 @@ def delete(objects, timeout_s=120):
     if not doomed:
         return []
     args = ["delete", "--ignore-not-found", "--wait", f"--timeout={timeout_s}s", "--filename=-"]
-    answer = __salt__["sandbox.run"]("kubectl", args, stdin=_list(doomed), timeout_s=timeout_s + 30)
+    answer = _kubectl(args, doomed, timeout_s + 30)
     if answer["retcode"]:
         raise CommandExecutionError(_failed("delete", answer))
     return answer["stdout"].splitlines()
@@ -177,17 +181,18 @@ def _webhook_safe(args, objects, deadline_s, accepted=(0,)):
     """Run kubectl with the objects on standard input; again only while a webhook cannot be called."""
     deadline = time.monotonic() + deadline_s
     while True:
-        answer = __salt__["sandbox.run"]("kubectl", args, stdin=_list(objects))
+        answer = _kubectl(args, objects)
         if answer["retcode"] in accepted:
             return answer
-        # The API server has no better sign for "the webhook's endpoint is not there yet" than this text.
-        if "failed calling webhook" not in answer["stderr"] or time.monotonic() > deadline:
+        if UNCALLED_WEBHOOK not in answer["stderr"] or time.monotonic() > deadline:
             raise CommandExecutionError(_failed(args[0], answer))
         time.sleep(1)
 
 
-def _list(objects):
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+def _kubectl(args, objects, timeout_s=CALL_TIMEOUT_S):
+    """Run kubectl with the objects on standard input; again when the request got lost on the way."""
+    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    return __salt__["kube.patiently"]("kubectl", args, stdin=document, timeout_s=timeout_s)
 
 
 def _failed(verb, answer):

@@ -57,7 +57,10 @@ def test_an_operators_own_token_is_not_revoked(node: Node, api_server: ApiServer
     api_server.kubectl("-n", "kube-system", "delete", "secret", f"bootstrap-token-{token[:6]}")
 
 
-def test_an_api_server_that_does_not_answer_is_named(node: Node, keys: tuple[str, str]) -> None:
+def test_an_api_server_that_does_not_answer_is_named(
+    node: Node, keys: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.modules["kube"], "PATIENCE_S", 0)
     admin = node.sandbox / "etc" / "kubernetes" / "admin.conf"
     right = admin.read_text()
     try:

@@ -161,7 +161,8 @@ def test_a_webhook_that_comes_up_is_waited_for(
     assert pauses
 
 
-def test_no_api_server_is_an_error_that_says_so(node: Node) -> None:
+def test_no_api_server_is_an_error_that_says_so(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node.modules["kube"], "PATIENCE_S", 0)
     right = node.salt["sandbox.run"]
     node.salt["sandbox.run"] = lambda tool, args, **kwargs: right(
         tool, ["--server=https://127.0.0.1:1", *args], **kwargs

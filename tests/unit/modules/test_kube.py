@@ -244,6 +244,13 @@ def test_a_wait_without_an_api_says_that(node: Member) -> None:
     node.tool("kubectl", f"sys.stderr.write({REFUSED!r}); sys.exit(1)")
     with pytest.raises(CommandExecutionError, match=r"waited 0\.1 s for daemonset cilium.*refused"):
         node.salt["kube.wait_rollout"]("daemonset", "cilium", "kube-system", 0.1)
+    assert {call["argv"][1] for call in node.calls("kubectl")} == {"rollout"}  # nobody else is asked, patiently
+
+
+def test_a_wait_whose_explanation_fails_says_both(node: Member) -> None:
+    node.tool("kubectl", "sys.stderr.write('no rights' if sys.argv[1] == 'get' else 'timed out'); sys.exit(1)")
+    with pytest.raises(CommandExecutionError, match=r"cilium in kube-system: timed out \(.*no rights\)$"):
+        node.salt["kube.wait_rollout"]("daemonset", "cilium", "kube-system", 0.1)
 
 
 def test_the_address_of_a_service(node: Member) -> None:
