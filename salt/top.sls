@@ -13,6 +13,7 @@ base:
     - binaries
     - crio
     - kubelet
+    - kubeconfig.endpoints
   saltern:node:role:load_balancer:
     - match: pillar
     - os

@@ -207,14 +207,15 @@ def _preparation(picture: Picture, source: str) -> list[Step]:
     new_workers, old_workers = picture.split(table.workers)
     first = (source,) if picture.source is None else ()
     others = tuple(node for node in new if node not in first)
-    member_sls = [*node_sls, "kubeconfig"]  # on a new node it comes with init or join
+    # What follows node_sls on members comes with init or join on a new node.
+    member_sls, worker_sls = [*node_sls, "kubeconfig"], [*node_sls, "kubeconfig.endpoints"]
     in_turn = _sls(picture, "members prepared", "Preparation of control-plane members", members, member_sls)
     return [
         _sls(picture, "balancers prepared", "Preparation of load balancers", table.load_balancers, ["os", "haproxy"]),
         _sls(picture, "first prepared", "Preparation of the first node", first, node_sls),
         _sls(picture, "control plane prepared", "Preparation of control-plane nodes", others, node_sls),
         _sls(picture, "workers prepared", "Preparation of workers", new_workers, node_sls),
-        _sls(picture, "worker members prepared", "Preparation of worker members", old_workers, node_sls),
+        _sls(picture, "worker members prepared", "Preparation of worker members", old_workers, worker_sls),
         replace(in_turn, one_at_a_time=True),
     ]
 

@@ -29,7 +29,7 @@ FAMILIES = {
 NODES = {"control_plane": "saw-k8s-m-01", "worker": "saw-k8s-w-01", "load_balancer": "saw-k8s-ha-01"}
 HIGHSTATE = {
     "control_plane": ["os", "binaries", "crio", "kubelet", "kubeconfig"],
-    "worker": ["os", "binaries", "crio", "kubelet"],
+    "worker": ["os", "binaries", "crio", "kubelet", "kubeconfig.endpoints"],
     "load_balancer": ["os", "haproxy"],
 }
 # Rooms that orchestration applies, and to whom (docs/architecture.md).

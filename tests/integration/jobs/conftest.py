@@ -67,6 +67,7 @@ COMPONENTS = (
     "verification",
     "verification/deployed",
     "kubeconfig",
+    "kubeconfig/endpoints",
     "kubeadm/initialised",
     "kubeadm/joined",
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from saltern import plan
 from saltern.plan import ORDER, Picture, PlanError, Table
 from saltern.steps import Outcome, Step, StepError
+from tests.salt_node import CHECKOUT
 from tests.unit.saltern.definitions import shipped
 
 TABLE = Table(("ha",), ("m1", "m2", "m3"), ("w1", "w2"))
@@ -81,6 +83,13 @@ def test_every_new_node_is_seen_to_take_up_the_network():
 
 def test_operators_kubeconfigs_are_kept_on_members():
     assert planned(WHOLE)["members prepared"].call.kwarg["mods"][-1] == "kubeconfig"
+
+
+def test_a_member_is_prepared_as_its_highstate_says():
+    top = yaml.safe_load((CHECKOUT / "salt" / "top.sls").read_text())["base"]
+    for role, key in (("control_plane", "members prepared"), ("worker", "worker members prepared")):
+        highstate = [entry for entry in top[f"saltern:node:role:{role}"] if isinstance(entry, str)]
+        assert planned(WHOLE)[key].call.kwarg["mods"] == highstate
 
 
 def test_a_whole_cluster_is_neither_begun_nor_joined_again():

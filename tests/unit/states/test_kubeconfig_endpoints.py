@@ -271,12 +271,49 @@ def test_a_broken_kubeconfig_is_named_and_not_quoted(joined: ControlPlane) -> No
     assert KEY_DATA not in str(caught.value)
 
 
-def test_a_workers_kubelet_is_pointed_at_the_load_balancer_too(tmp_path: Path) -> None:
+@pytest.fixture
+def worker(tmp_path: Path) -> Member:
+    """A worker as kubeadm's join leaves it, whose services are noted."""
     worker = Member(tmp_path, "worker")
-    worker.with_files(ENDPOINT)
+    ca = certificate()
+    worker.with_files(ENDPOINT, ca)
+    path = worker.sandbox / "etc" / "kubernetes" / "kubelet.conf"
+    document = yaml.safe_load((CAPTURED / "kubeadm-1.36.4-kubelet.conf").read_text())
+    document["clusters"][0]["cluster"] = {
+        "server": ENDPOINT,
+        "certificate-authority-data": base64.b64encode(ca).decode(),
+    }
+    path.write_text(yaml.safe_dump(document))
+    worker.salt["unit.act"] = lambda verb, unit: worker.file("acted", text=f"{verb} {unit}")
+    return worker
+
+
+def test_a_workers_kubelet_names_the_load_balancer(worker: Member) -> None:
     ret = worker.state("kubeconfig").endpoints(SENTENCE)
     assert (ret["result"], ret["changes"]) == (True, {})
     assert worker.calls() == []
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_a_workers_kubelet_that_names_a_control_plane_node_is_pointed_back(worker: Member, test: bool) -> None:
+    path = worker.sandbox / "etc" / "kubernetes" / "kubelet.conf"
+    path.write_text(path.read_text().replace(ENDPOINT, OWN))
+    worker.opts["test"] = test
+    ret = worker.state("kubeconfig").endpoints(SENTENCE)
+    assert ret["result"] is (None if test else True), ret["comment"]
+    restarted = {"old": "running", "new": "restarted"}
+    assert ret["changes"] == {str(path): {"old": OWN, "new": ENDPOINT}, "kubelet": restarted}
+    assert (ENDPOINT in path.read_text()) is not test
+    assert (worker.sandbox / "acted").exists() is not test
+    assert worker.calls() == []
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_a_worker_that_has_not_joined_has_nothing_to_point(tmp_path: Path, test: bool) -> None:
+    worker = Member(tmp_path, "worker")
+    worker.opts["test"] = test
+    ret = worker.state("kubeconfig").endpoints(SENTENCE)
+    assert (ret["result"], ret["changes"], ret["comment"]) == (True, {}, "no kubeconfig on this node yet")
 
 
 def test_a_reset_forgets_what_was_to_be_restarted(joined: ControlPlane) -> None:
