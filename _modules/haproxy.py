@@ -127,8 +127,8 @@ def _frontend(frontend, api_backends):
 def _last_resort(backend):
     """The same servers without a check: the next one is tried at once when one refuses the connection.
 
-    An API server is not ready (/readyz) while etcd elects a leader or the node is busy, as when the second control-plane
-    node joins the first: a client that is refused then gives up, one that waits is served.
+    An API server is not ready (/readyz) while etcd elects a leader or the node is busy, as when the second
+    control-plane node joins the first: a client that is refused then gives up, one that waits is served.
     """
     lines = [f"backend {backend['name']}{LAST_RESORT}", "balance roundrobin", "option redispatch 1"]
     return "\n  ".join([*lines, *_servers(backend)]) + "\n"
