@@ -54,6 +54,7 @@ try:
     from saltern.proxmox.errors import AgentNotRunningError, ProxmoxError, RefusedError
     from saltern.proxmox.journal import Journal
     from saltern.proxmox.seed import Operator
+    from saltern.rows import Rows
 
     MISSING = None
 except ImportError as err:
@@ -267,6 +268,9 @@ def differences(call=None):
 def create(vm_):
     """Make one machine and wait until it answers; one that exists is compared and left alone.
 
+    A machine without a row gets one (``row`` in the result names its file). The event ``salt/cloud/NAME/created`` is
+    what a reactor starts ``orchestrate.node_add`` on: a machine fires it once, however often it restarts.
+
     Args:
         vm_: salt-cloud's settings of the machine: name, profile, and the keys of profile and provider.
 
@@ -284,7 +288,7 @@ def create(vm_):
     cluster = _definition()
     with _connected() as api:
         creation = Creation(api, _order(cluster, vm_), _minions(vm_), _journal(cluster), _slots(), announce=_announce)
-        created = creation.create(name, _placement(api, cluster, vm_).specify)
+        created = creation.create(name, _placement(api, cluster, vm_))
     result = {
         "id": created.machine.vmid,
         "node": created.machine.node,
@@ -292,6 +296,8 @@ def create(vm_):
         "private_ips": [created.address],
         "public_ips": [],
     }
+    if created.row:
+        result["row"] = str(created.row)
     if not created.new:
         result["Message"] = "Exists; nothing was changed."
         _warn_of_differences({name: created.differences} if created.differences else {})
@@ -304,6 +310,8 @@ def create(vm_):
 def destroy(name, call=None):
     """Stop a machine, wait, destroy it with its disks and job entries, remove its seed image and its minion key.
 
+    So goes the row of the table, if ``create`` wrote it. Kubernetes is not told: that is ``orchestrate.node_remove``.
+
     CLI Example:
 
     .. code-block:: bash
@@ -315,7 +323,8 @@ def destroy(name, call=None):
     _fire(name, "destroying", "destroying instance", {"name": name})
     minions = _Minions({})
     removed = []
-    with _connected() as api, _journal(_definition()).claim(name) as record:
+    cluster = _definition()
+    with _connected() as api, _journal(cluster).claim(name) as record:
         if record.made_anything:
             outcome = remove.made(api, record, minions)
             if outcome.left:
@@ -327,10 +336,13 @@ def destroy(name, call=None):
         elif not removed:
             raise SaltCloudNotFound(f"Proxmox has no machine {name}: salt-cloud -Q lists those that it has.")
     minions.forget(name)
+    removed.append("minion key")
+    if _rows(cluster).remove(name):
+        removed.append("its row of the table, which salt-cloud had written")
     if __opts__.get("update_cachedir", False):
         salt.utils.cloud.delete_minion_cachedir(name, _alias(), __opts__)
     _fire(name, "destroyed", "destroyed instance", {"name": name})
-    return {"removed": [*removed, "minion key"]}
+    return {"removed": removed}
 
 
 # Actions: `salt-cloud -a ACTION NAME`.
@@ -544,6 +556,10 @@ def _journal(cluster):
     return Journal(_state_dir() / cluster.name / "machines")
 
 
+def _rows(cluster):
+    return Rows(_state_dir(), cluster.name)
+
+
 def _slots():
     """Where all clusters of this master share the right to clone from this provider's templates."""
     return _state_dir() / "proxmox" / _alias() / "slots"
@@ -585,7 +601,14 @@ def _placement(api, cluster, vm_):
         memory_gib=vm_.get("memory_gib"),
         disk_gib=vm_.get("disk_gib"),
     )
-    return placement.Placement(api, cluster, _journal(cluster), profile)
+    return placement.Placement(
+        api,
+        cluster,
+        _journal(cluster),
+        _rows(cluster),
+        lambda: definition.check(_setting("pillar_dirs"), _state_dir()),
+        profile,
+    )
 
 
 def _announce(name, step, what):

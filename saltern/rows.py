@@ -82,7 +82,7 @@ class Rows:
                 if other != name and theirs.get("address") == row["address"]:
                     raise RowError(
                         f"{row['address']} is the address of {other} already ({self.path(other)}): {name} gets no row. "
-                        f"If {other} is gone: salt-cloud -d {other}"
+                        f"If there is no {other} any more: rm {self.path(other)}"
                     )
             _write(path, _HEAD + yaml.safe_dump({name: dict(row)}, default_flow_style=None, sort_keys=False, width=200))
         return path

@@ -86,12 +86,14 @@ class Created:
         machine: the machine on Proxmox.
         address: its address.
         new: False when it existed before.
+        row: the file that its row of the table was written to, if it had none.
         differences: of a machine that existed, from the definition: {setting: (actual, defined)}.
     """
 
     machine: Machine
     address: str
     new: bool
+    row: Path | None = None
     differences: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -108,8 +110,16 @@ class CreateFailedError(Exception):
         return f"{self.name} was not created. {self.cause}\n{self.outcome}"
 
 
-# Given the record, all that is on Proxmox, and the machine itself if it exists. May note an address in the record.
-Specify = Callable[[Record, Inventory, Machine | None], "MachineSpec"]
+class Place(Protocol):
+    """What a machine is to be, and where that is written down."""
+
+    def specify(self, record: Record, existing: Machine | None) -> MachineSpec:
+        """Give the machine's specification; may note an address in the record."""
+
+    def publish(self, spec: MachineSpec) -> Path | None:
+        """The machine is made: give it a row of the table if it has none. Returns: the file that was written."""
+
+
 Announce = Callable[[str, str, str], None]
 
 
@@ -145,12 +155,12 @@ class Creation:
         self.announce = announce
         self.pause = pause
 
-    def create(self, name: str, specify: Specify) -> Created:
+    def create(self, name: str, place: Place) -> Created:
         """Make the machine, unless it exists: then compare it, and change nothing.
 
         Args:
             name: the machine's name, which is its minion ID too.
-            specify: gives the machine's specification.
+            place: gives the machine's specification, and keeps it.
 
         Another process that is making it is waited for.
 
@@ -161,12 +171,14 @@ class Creation:
             found = inventory.read(self.api)
             existing = found.find(name)
             if existing:
-                return self._compared(existing, specify(record, found, existing))
+                return self._compared(existing, place.specify(record, existing))
             with self._taken_back_on_failure(record):
-                spec = specify(record, found, None)
+                spec = place.specify(record, None)
                 created = self._made(record, spec, found)
+                # Before the record, which holds the address until the row does.
+                row = place.publish(spec)
             record.close()
-            return Created(created, str(spec.address), new=True)
+            return Created(created, str(spec.address), new=True, row=row)
 
     def _mend(self, record: Record) -> None:
         """Remove what a create that died has left."""

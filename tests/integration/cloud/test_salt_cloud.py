@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from proxmoxer import ProxmoxAPI
 
 from tests.integration.cloud.conftest import CHECKOUT, NAMES, Proxmox, Result
@@ -188,6 +189,7 @@ def test_a_further_worker_and_its_end(
     config = root_api.nodes("pve").qemu(made["id"]).config.get()
     assert (config["cores"], config["memory"], config["scsi0"].split("size=")[1]) == (2, "16384", "20G")
     assert "cloud-w-05" in accepted_keys()
+    assert yaml.safe_load(Path(made["row"]).read_text())["cloud-w-05"]["address"] == "192.168.100.160"
 
     again = salt_cloud("-p", "worker", "cloud-w-05")
     assert "already exists" in again.data["cloud-w-05"]["Error"]
@@ -197,6 +199,7 @@ def test_a_further_worker_and_its_end(
     assert gone.returncode == 0
     assert "cloud-w-05" not in machines()
     assert "cloud-w-05" not in accepted_keys()
+    assert not Path(made["row"]).exists()
     assert proxmox.images() == []
 
 

@@ -18,6 +18,7 @@ from saltern.proxmox.create import Creation, Limits, Order
 from saltern.proxmox.journal import Journal
 from saltern.proxmox.placement import Placement, Profile
 from saltern.proxmox.seed import Operator
+from saltern.rows import Rows
 from tests.unit.clouds.fake_proxmox import PASSWORD, USER, FakeProxmox, Guest, Server, certificate
 
 PILLAR = Path(__file__).parents[3] / "pillar"
@@ -32,6 +33,7 @@ class FakeMinions:
         self.answers = True
         self.made = 0
         self.accepted_at_start: str | None = None
+        self.on_answer: Callable[[], object] = bool
 
     def ready(self, name: str) -> None:
         pass
@@ -54,7 +56,11 @@ class FakeMinions:
 
     @contextmanager
     def listening(self, name: str) -> Iterator[Callable[[float], bool]]:
-        yield lambda timeout_s: self.answers
+        yield self._answered
+
+    def _answered(self, timeout_s: float) -> bool:
+        self.on_answer()
+        return self.answers
 
 
 class Pauses(list[float]):
@@ -157,11 +163,21 @@ def creation(
 
 
 @pytest.fixture
-def place(api: Proxmox, cluster: Cluster, journal: Journal) -> Callable[..., Any]:
-    """place("worker") gives the specify function of a profile of that role."""
+def rows(tmp_path: Path) -> Rows:
+    return Rows(tmp_path / "state", "saw-k8s")
 
-    def of(role: str, **size: int) -> Any:
-        return Placement(api, cluster, journal, Profile(role, role, **size)).specify
+
+@pytest.fixture
+def place(
+    api: Proxmox, cluster: Cluster, journal: Journal, rows: Rows, pillar_dirs: list[Path], tmp_path: Path
+) -> Callable[..., Placement]:
+    """place("worker") is the placement of a profile of that role."""
+
+    def of(role: str, **size: int) -> Placement:
+        def recheck() -> definition.Report:
+            return definition.check([*pillar_dirs, tmp_path / "edited"], tmp_path / "state")
+
+        return Placement(api, cluster, journal, rows, recheck, Profile(role, role, **size))
 
     return of
 

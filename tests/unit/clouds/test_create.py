@@ -15,7 +15,6 @@ import pycdlib
 import pytest
 import yaml
 
-from saltern.model import Cluster
 from saltern.proxmox import settings as provider_settings
 from saltern.proxmox.api import Proxmox
 from saltern.proxmox.create import CreateFailedError, Creation
@@ -174,12 +173,12 @@ def test_no_disk_is_resized_that_is_large_enough(creation: Creation, fake: FakeP
 
 
 def test_a_full_clone_goes_to_the_defined_storage(
-    creation: Creation, fake: FakeProxmox, place: Any, cluster: Cluster
+    creation: Creation, fake: FakeProxmox, place: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def specify(*given: Any) -> Any:
-        return replace(place("worker")(*given), clone="full", pool="k8s")
-
-    creation.create(NAME, specify)
+    worker = place("worker")
+    specify = worker.specify
+    monkeypatch.setattr(worker, "specify", lambda *given: replace(specify(*given), clone="full", pool="k8s"))
+    creation.create(NAME, worker)
     assert fake.parameters("/clone$") == {
         "newid": "100",
         "name": NAME,

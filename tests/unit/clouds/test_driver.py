@@ -14,6 +14,7 @@ from salt.exceptions import SaltCloudNotFound, SaltCloudSystemExit
 from salt.utils.context import func_globals_inject
 
 from saltern.proxmox.journal import Journal
+from saltern.rows import Rows
 from tests.unit.clouds.fake_proxmox import FakeProxmox, Guest
 
 ALIAS = "my-proxmox-config"
@@ -102,6 +103,18 @@ def test_create_fires_events_accepts_the_key_and_returns_the_machine(
     key = (Path(opts["pki_dir"]) / "minions" / NAME).read_text()
     assert key.startswith("-----BEGIN PUBLIC KEY-----")
     assert events == [f"salt/cloud/{NAME}/{step}" for step in ("creating", "requesting", "created")]
+
+
+def test_a_worker_without_a_row_gets_one_and_loses_it_with_its_machine(
+    call: Call, booting: FakeProxmox, vm: dict[str, Any], opts: dict[str, Any]
+) -> None:
+    rows = Rows(opts["saltern"]["state_dir"], "saw-k8s")
+    result = call("create", vm | {"name": "saw-k8s-w-05", "cpus": 2, "memory_gib": 16, "disk_gib": 20})
+    assert (result["private_ips"], result["row"]) == (["192.168.100.160"], str(rows.path("saw-k8s-w-05")))
+    assert call("differences", call="function").get("saw-k8s-w-05") is None
+    removed = call("destroy", "saw-k8s-w-05")["removed"]
+    assert removed[-1] == "its row of the table, which salt-cloud had written"
+    assert rows.rows() == {}
 
 
 def test_the_operator_is_told_each_step(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from saltern.model import Cluster
-from saltern.proxmox import inventory
-from saltern.proxmox.api import Proxmox
 from saltern.proxmox.create import CreateFailedError, Creation
 from saltern.proxmox.errors import RefusedError
 from saltern.proxmox.journal import Journal
-from saltern.proxmox.placement import Placement, Profile
+from saltern.proxmox.placement import Placement
+from saltern.rows import Rows
+from tests.unit.clouds.conftest import FakeMinions
 from tests.unit.clouds.fake_proxmox import FakeProxmox, Guest
 
 
@@ -62,18 +62,15 @@ def test_an_address_is_free_again_after_a_failed_create(
     assert creation.create("saw-k8s-w-06", place("worker")).address == "192.168.100.160"
 
 
-def test_parallel_creates_get_different_addresses(
-    api: Proxmox, cluster: Cluster, journal: Journal, provider: dict[str, Any]
-) -> None:
+def test_parallel_creates_get_different_addresses(journal: Journal, place: Callable[..., Placement]) -> None:
     """Eight at once, none of whose machines Proxmox knows yet."""
     given: list[str] = []
     together = threading.Barrier(8)
 
     def place_one(name: str) -> None:
-        placement = Placement(api, cluster, journal, Profile("worker", "worker"))
         with journal.claim(name) as record:
             together.wait()
-            given.append(str(placement.specify(record, inventory.Inventory(()), None).address))
+            given.append(str(place("worker").specify(record, None).address))
             together.wait()
 
     threads = [threading.Thread(target=place_one, args=(f"saw-k8s-w-{index}",)) for index in range(20, 28)]
@@ -82,6 +79,72 @@ def test_parallel_creates_get_different_addresses(
     for thread in threads:
         thread.join()
     assert sorted(given) == [f"192.168.100.{last}" for last in range(160, 168)]
+
+
+def test_a_further_worker_gets_a_row_once_it_is_there(
+    creation: Creation, place: Callable[..., Placement], rows: Rows, minions: FakeMinions
+) -> None:
+    minions.on_answer = lambda: seen.append(list(rows.rows()))
+    seen: list[list[str]] = []
+    created = creation.create("saw-k8s-w-05", place("worker", cpus=4, memory_gib=32, disk_gib=60))
+    assert (seen, created.row) == ([[]], rows.path("saw-k8s-w-05"))
+    assert rows.rows()["saw-k8s-w-05"] == {
+        "role": "worker",
+        "address": "192.168.100.160",
+        "cpus": 4,
+        "memory_gib": 32,
+        "disk_gib": 60,
+        "proxmox_node": "pve",
+        "arch": "amd64",
+    }
+
+
+def test_a_machine_of_the_table_gets_no_second_row(creation: Creation, place: Any, rows: Rows) -> None:
+    assert creation.create("saw-k8s-w-01", place("worker")).row is None
+    assert rows.rows() == {}
+
+
+def test_a_failed_create_leaves_no_row(creation: Creation, place: Any, rows: Rows, minions: FakeMinions) -> None:
+    minions.answers = False
+    with pytest.raises(CreateFailedError):
+        creation.create("saw-k8s-w-05", place("worker"))
+    assert rows.rows() == {}
+
+
+def test_a_written_row_s_address_is_not_given_again(creation: Creation, place: Any, rows: Rows) -> None:
+    """Neither Proxmox nor this create's own reading of the definition has it."""
+    worker = place("worker")
+    size = {"cpus": 2, "memory_gib": 16, "disk_gib": 20}
+    rows.add("saw-k8s-w-09", {"role": "worker", "address": "192.168.100.160", **size})
+    assert creation.create("saw-k8s-w-05", worker).address == "192.168.100.161"
+
+
+@pytest.fixture
+def edit(tmp_path: Path) -> Callable[[str], int]:
+    """edit(nodes) is the operator who changes the table."""
+    (tmp_path / "edited").mkdir()
+    return (tmp_path / "edited" / "cluster.sls").write_text
+
+
+def test_a_row_that_would_break_the_definition_takes_the_machine_back(
+    creation: Creation, fake: FakeProxmox, place: Any, rows: Rows, minions: FakeMinions, edit: Callable[[str], int]
+) -> None:
+    """The operator gives the address away while the machine is made."""
+    minions.on_answer = lambda: edit("nodes: {saw-k8s-w-04: {address: 192.168.100.160}}")
+    with pytest.raises(
+        CreateFailedError, match=r"(?s)Giving saw-k8s-w-05 a row.*the address of saw-k8s-w-04"
+    ) as raised:
+        creation.create("saw-k8s-w-05", place("worker"))
+    assert "Removed again: machine 100 on pve" in str(raised.value)
+    assert (rows.rows(), sorted(fake.guests)) == ({}, [9000])
+
+
+def test_another_error_of_the_definition_takes_nothing_back(
+    creation: Creation, place: Any, rows: Rows, minions: FakeMinions, edit: Callable[[str], int]
+) -> None:
+    minions.on_answer = lambda: edit("nodes: {saw-k8s-w-04: {cpus: 0}}")
+    assert creation.create("saw-k8s-w-05", place("worker")).new
+    assert list(rows.rows()) == ["saw-k8s-w-05"]
 
 
 def test_a_full_range_is_named(creation: Creation, fake: FakeProxmox, place: Any) -> None:
