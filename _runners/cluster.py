@@ -1,9 +1,10 @@
-"""Answers about the cluster, from the master: validate, preflight, plan, status, summary, kubeconfig.
+"""Answers about the cluster, from the master: the definition, what would be done, how it stands, what was done.
 
 Read only, but for the file that ``kubeconfig`` writes for the operator. A function that fails returns
 ``{"retcode": 1, "error": ...}``, and salt-run exits with 1.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from saltern import definition, readiness, record, report, stages
 from saltern import plan as plans
-from saltern.run import EXPECTED, Run, StageError
-from saltern.steps import Call, Patience, Step
+from saltern.run import EXPECTED, Run, StageError, settings
+from saltern.steps import Call, Step
 
 ORCHESTRATION = "orchestrate.cluster"
 KEY_BITS = 3072
@@ -30,7 +31,7 @@ def validate():
 
         salt-run cluster.validate
     """
-    found = definition.check(**definition.places(_settings()))
+    found = definition.check(**definition.places(__opts__.get("saltern", {})))
     warnings = [str(finding) for finding in found.warnings]
     if found.errors:
         return {"retcode": 1, "errors": [str(finding) for finding in found.errors], "warnings": warnings}
@@ -113,6 +114,48 @@ def summary():
     return _answered(summed_up)
 
 
+def history(limit=20):
+    """List the recorded runs, newest first: ID, job, who, when, how long, result, how many nodes were changed.
+
+    limit
+        How many; 0 for all that are kept (``saltern: keep_runs`` of the master's configuration, default 100).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.history
+        salt-run --out=json cluster.history limit=5
+    """
+
+    def listed(run):
+        rows = [report.history_row(data) for data in itertools.islice(record.runs(run.directory), limit or None)]
+        return rows if _wants_data() else report.history(rows)
+
+    return _answered(listed)
+
+
+def show_run(id=None):
+    """Show what a run did: stages and steps with their times, changes on each node, problems. Default: the last one.
+
+    id
+        The run, as ``cluster.history`` lists it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run cluster.show_run
+        salt-run --out=json cluster.show_run 20260131120000123456
+    """
+
+    def shown(run):
+        data = record.read(run.directory, None if id is None else str(id))
+        return data if _wants_data() else report.run(data)
+
+    return _answered(shown)
+
+
 def kubeconfig(path=None):
     """Fetch an administrator's kubeconfig from a control-plane node, into a file (mode 0600) or to standard output.
 
@@ -145,13 +188,8 @@ def kubeconfig(path=None):
 
 def _answered(work, test=False):
     """Do the work with a run of its own; what goes wrong becomes the error that salt-run prints and exits with 1 on."""
-    settings, master = _settings(), __opts__["conf_file"]
-    run = Run(
-        connect=lambda: __utils__["saltern_bus.transport"](master),
-        **definition.places(settings),
-        patience=Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
-        test=test,
-    )
+    master = __opts__["conf_file"]
+    run = Run(connect=lambda: __utils__["saltern_bus.transport"](master), **settings(__opts__), test=test)
     try:
         told = work(run)
     except EXPECTED as err:
@@ -171,10 +209,6 @@ def _of_any(run, function, kwarg=None):
     if not good:
         raise StageError(*problems)
     return good[0]
-
-
-def _settings():
-    return __opts__.get("saltern", {})
 
 
 def _wants_data():

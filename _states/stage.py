@@ -25,9 +25,9 @@ import sys
 from pathlib import Path
 
 try:
-    from saltern import definition, readiness, stages
-    from saltern.run import Run
-    from saltern.steps import Call, Patience
+    from saltern import readiness, stages
+    from saltern.run import Run, settings
+    from saltern.steps import Call
 
     MISSING = ""
 except ImportError as err:  # these files reach the nodes too, where the package saltern is not
@@ -172,18 +172,16 @@ def _run():
 
 
 def _new_run():
-    settings = __opts__.get("saltern", {})
     master = __opts__["conf_file"]
     chunks = [chunk for chunk in __lowstate__ if chunk["state"] == "stage"]
     return Run(
         connect=lambda: __utils__["saltern_bus.transport"](master),
-        **definition.places(settings),
+        **settings(__opts__),
         jid=str(__low__.get("__orchestration_jid__", "")),
         user=__utils__["saltern_bus.user"](),
         # Stages may be included from files that jobs share: the last one is in the file that was called.
         orchestration=chunks[-1]["__sls__"],
         titles=[chunk["__id__"] for chunk in chunks],
-        patience=Patience(silent_s=settings.get("silent_s", 15.0), answer_s=float(__opts__["gather_job_timeout"])),
         test=bool(__opts__["test"]),
     )
 

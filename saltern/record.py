@@ -1,8 +1,9 @@
 """The lock of a cluster and the record of a run, both in the state directory of the installation.
 
 ``<state_dir>/<cluster>/lock`` is held by one operation at a time; ``<state_dir>/<cluster>/runs/<jid>.json`` tells what
-a run did: stages, steps, nodes, seconds, which states changed something, how it ended. Neither holds anything secret:
-of a node's answers only state IDs and the text of failures are kept.
+a run did: who, when, stages, steps, nodes, seconds, which states changed something, how it ended. Neither holds
+anything secret: of a node's answers only state IDs and the text of failures are kept, and those with tokens, keys and
+passwords blotted out (``saltern/redaction.py``).
 """
 
 from __future__ import annotations
@@ -11,26 +12,40 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from saltern.redaction import redacted
 from saltern.steps import Outcome, Problem
 
 # How a run or a stage can stand.
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
+# Records kept of a cluster unless the master's configuration says otherwise (saltern: keep_runs). One has about 30 KiB.
+KEEP_RUNS = 100
+# How long a lock is asked for: whoever only looks whether it is held holds it for a moment.
+TAKE_S, ASK_AGAIN_S = 0.5, 0.05
 
 
 class LockedError(Exception):
     """Another operation is at work on the cluster: text says who, what, since when."""
 
 
+class RecordError(Exception):
+    """A record is not there or cannot be read: text says which, and what to type."""
+
+
 def timestamp() -> str:
     """Now, in UTC, to the second: 2026-01-31T12:00:00Z."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _text(datetime.now(UTC))
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def cluster_dir(state_dir: str | Path, cluster: str) -> Path:
@@ -51,7 +66,8 @@ def write_private(path: Path, text: str) -> None:
 class Lock:
     """One operation at a time on a cluster.
 
-    The kernel's file lock decides, so a dead owner holds nothing; the text in the file tells others who it is.
+    The kernel's file lock decides, so a dead owner holds nothing, and a process that has got a dead owner's process ID
+    is not taken for it; the text in the file tells others who it is.
 
     Args:
         directory: the cluster's directory.
@@ -65,16 +81,12 @@ class Lock:
         self.owner = dict(owner) | {"pid": os.getpid(), "since": timestamp()}
         self.left_behind: dict[str, Any] | None = None
         self._fd: int | None = None
+        # A forked child has the lock too, and would keep it after its parent's death.
+        os.register_at_fork(after_in_child=self._let_go)
 
     def take(self) -> None:
         """Take the lock. Raises LockedError if a living process has it."""
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise LockedError(_locked_text(read_owner(self.path) or {}, self.path)) from None
-        self._fd = fd
+        self._fd = _locked(self.path)
         self.left_behind = read_owner(self.path)
         self._write(json.dumps(self.owner))
 
@@ -82,6 +94,10 @@ class Lock:
         """Give the lock back; does nothing when it is not held."""
         if self._fd is not None:
             self._write("")
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
@@ -96,6 +112,39 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
+
+
+def _locked(path: Path) -> int:
+    """The lock file, locked, as a file descriptor. Raises LockedError if a living process has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + TAKE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(ASK_AGAIN_S)
+                continue
+            os.close(fd)
+            raise LockedError(_locked_text(read_owner(path) or {}, path)) from None
+        return fd
+
+
+def require_free(directory: Path) -> None:
+    """Nobody is at work on the cluster; what a dead owner left in the lock file stays there.
+
+    Raises LockedError if a living process has the lock.
+    """
+    os.close(_locked(directory / "lock"))
+
+
+def holder(directory: Path) -> dict[str, Any] | None:
+    """Who has the lock now, as it says itself; None when nobody has it."""
+    try:
+        require_free(directory)
+    except LockedError:
+        return read_owner(directory / "lock") or {}
+    return None
 
 
 def read_owner(path: Path) -> dict[str, Any] | None:
@@ -118,21 +167,27 @@ def _locked_text(owner: Mapping[str, Any], path: Path) -> str:
 
 @dataclass
 class Record:
-    """The record of one run, kept on disk after each stage.
+    """The record of one run, written anew at each stage's end: a run that is killed leaves what it had reached.
 
-    ``data`` is what the file holds: job, jid, cluster, user, pid, started, ended, seconds, result, versions,
-    stages [{title, started_s, seconds, result, comment, changed {node: [state IDs]}, steps [...]}], problems.
+    ``data`` is what the file holds: job, jid, cluster, user, pid, started, ended, seconds, result, versions, nodes
+    {role: [names]}, stages [{title, started_s, seconds, result, comment, changed {node: [what]}, steps [...]}],
+    problems. ``changed`` of a stage is what no state did: machines made, modules handed out; the steps name the states.
     """
 
     path: Path
     data: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, directory: Path, job: str, jid: str, **facts: Any) -> Record:
-        """Begin the record of a run; ``facts`` are added as they are (cluster, user, versions)."""
+    def open(cls, directory: Path, job: str, jid: str, keep: int = KEEP_RUNS, **facts: Any) -> Record:
+        """Begin the record of a run and drop the oldest ones, so that ``keep`` are left with it.
+
+        ``facts`` are added as they are (cluster, user, versions, nodes).
+        """
         data = {"job": job, "jid": jid, "pid": os.getpid(), "started": timestamp(), "result": RUNNING}
         record = cls(directory / "runs" / f"{jid}.json", data | facts | {"stages": [], "problems": []})
         record.save()
+        for path in _paths(directory)[max(keep, 1) :]:
+            path.unlink(missing_ok=True)
         return record
 
     def stage(self, title: str, started_s: float, seconds: float, result: str, **facts: Any) -> None:
@@ -149,7 +204,7 @@ class Record:
 
     def save(self) -> None:
         """Write the file."""
-        write_private(self.path, json.dumps(self.data, indent=1) + "\n")
+        write_private(self.path, json.dumps(redacted(self.data), indent=1) + "\n")
 
 
 def step_facts(outcome: Outcome, job_began: float) -> dict[str, Any]:
@@ -167,9 +222,41 @@ def step_facts(outcome: Outcome, job_began: float) -> dict[str, Any]:
 
 
 def last_run(directory: Path, job: str | None = None) -> dict[str, Any] | None:
-    """The newest record (of a job, if named); None when there is none. A record that cannot be read is an error."""
-    for path in sorted((directory / "runs").glob("*.json"), reverse=True):
+    """The newest record (of a job, if named); None when there is none. Raises RecordError."""
+    return next((data for data in runs(directory) if job is None or data.get("job") == job), None)
+
+
+def runs(directory: Path) -> Iterator[dict[str, Any]]:
+    """The records, newest first, as :func:`read` gives them. Raises RecordError."""
+    at_work = (holder(directory) or {}).get("jid")
+    return (_read(path, at_work) for path in _paths(directory))
+
+
+def read(directory: Path, jid: str | None = None) -> dict[str, Any]:
+    """One record (default: the newest). Raises RecordError when there is none or it cannot be read.
+
+    A run that was killed could not say how it ended: a record that says running, while the lock is not that run's,
+    reads as interrupted; what it had written last is its ``last_sign``.
+    """
+    known = [path.stem for path in _paths(directory)]
+    if not known:
+        raise RecordError(f"no run is recorded in {directory / 'runs'}: none was begun, or all were removed")
+    if jid is not None and str(jid) not in known:
+        raise RecordError(f"no run {jid} is recorded in {directory / 'runs'}; see: salt-run cluster.history limit=0")
+    return _read(directory / "runs" / f"{jid or known[0]}.json", (holder(directory) or {}).get("jid"))
+
+
+def _paths(directory: Path) -> list[Path]:
+    """The files of the records, newest first: a job ID begins with the date."""
+    return sorted((directory / "runs").glob("[!.]*.json"), reverse=True)
+
+
+def _read(path: Path, at_work: str | None) -> dict[str, Any]:
+    try:
         data: dict[str, Any] = json.loads(path.read_text())
-        if job is None or data.get("job") == job:
-            return data
-    return None
+    except (OSError, json.JSONDecodeError) as err:
+        raise RecordError(f"{path} cannot be read ({err}): remove it, nothing else depends on it") from err
+    if data.get("result") == RUNNING and data.get("jid") != at_work:
+        sign = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        data |= {"result": INTERRUPTED, "last_sign": _text(sign)}
+    return data

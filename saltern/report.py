@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from saltern.job import seconds_text
 from saltern.model import Cluster
-from saltern.steps import Step
+from saltern.steps import Problem, Step
 
 NEXT_COMMANDS = (
     ("how it stands", "salt-run cluster.status"),
@@ -52,17 +52,83 @@ def summary(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]], run: Mappi
 
 def changes_text(run: Mapping[str, Any]) -> str:
     """What a recorded run changed, in a few words: machines made and modules handed out count as well as states."""
-    states: Counter[str] = Counter()
-    for stage in run["stages"]:
-        for node, items in stage.get("changed", {}).items():
-            states[node] += 1 if isinstance(items, str) else len(items)
-        for step in stage.get("steps", []):
-            for node, facts in step["nodes"].items():
-                states[node] += len(facts["changed"])
-    changed = {node: count for node, count in states.items() if count}
+    changed = changes(run)
     if not changed:
         return "nothing changed"
-    return f"{sum(changed.values())} changes on {len(changed)} nodes"
+    return f"{sum(map(len, changed.values()))} changes on {len(changed)} nodes"
+
+
+def changes(run: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What a recorded run changed: {node: [state IDs, and what no state did]}, nodes without a change left out."""
+    found: dict[str, list[str]] = {}
+    for stage in run["stages"]:
+        for node, items in stage.get("changed", {}).items():
+            found.setdefault(node, []).extend(items)
+        for step in stage.get("steps", []):
+            for node, facts in step["nodes"].items():
+                found.setdefault(node, []).extend(facts["changed"])
+    return {node: items for node, items in found.items() if items}
+
+
+def history_row(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the history, as data, from a record."""
+    return {
+        "id": run["jid"],
+        "job": run["job"],
+        "who": run.get("user", ""),
+        "when": run["started"],
+        "seconds": run.get("seconds"),
+        "result": run["result"],
+        "changed_nodes": len(changes(run)),
+    }
+
+
+def history(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The recorded runs as a table."""
+    if not rows:
+        return "no run is recorded yet"
+    head = ("RUN", "JOB", "WHO", "WHEN", "DURATION", "RESULT", "CHANGED NODES")
+    cells = [(*list(row.values())[:4], duration_text(row["seconds"]), *list(row.values())[5:]) for row in rows]
+    return table([head, *cells], indent="")
+
+
+def duration_text(seconds: float | None) -> str:
+    """How long a run took, "?" of one that could not say so."""
+    return "?" if seconds is None else seconds_text(seconds)
+
+
+def run(data: Mapping[str, Any]) -> str:
+    """What one recorded run did: stages and steps with their times, changes on each node, problems."""
+    who = f"{data['job']} by {data.get('user') or 'somebody'}, {data['started']}"
+    ended = f", last sign of it {data['last_sign']}" if "last_sign" in data else ""
+    took = f" after {duration_text(data['seconds'])} minutes" if "seconds" in data else ""
+    parts = [f"Run {data['jid']}: {who}\n{data['result']}{took}{ended}; {changes_text(data)}"]
+    if data.get("versions"):
+        parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in data["versions"].items()))
+    if data["stages"]:
+        rows = [row for stage in data["stages"] for row in _stage_rows(stage)]
+        parts.append(table([("AT", "SECONDS", "STAGE OR STEP", "RESULT", "NODES"), *rows], indent=""))
+    changed = [f"{node}: {', '.join(items)}" for node, items in changes(data).items()]
+    parts += ["Changes\n" + "\n".join(f"  {line}" for line in changed)] if changed else []
+    problems = [str(_problem(problem)) for problem in data["problems"]]
+    parts += ["Problems\n" + "\n".join(f"  {text}" for text in problems)] if problems else []
+    return "\n\n".join(parts)
+
+
+def _problem(data: Mapping[str, str]) -> Problem:
+    """A recorded problem; what another version of this product wrote besides is left out."""
+    names = {field.name for field in fields(Problem)}
+    return Problem(**{key: value for key, value in data.items() if key in names})
+
+
+def _stage_rows(stage: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    """A stage and, indented, the steps that ended in it; of each step its slowest node."""
+    nodes = ", ".join(stage.get("changed", {}))
+    yield seconds_text(stage["started_s"]), f"{stage['seconds']:.1f}", stage["title"], stage["result"], nodes
+    for step in stage.get("steps", []):
+        times = {node: facts["seconds"] for node, facts in step["nodes"].items()}
+        slowest = f"{len(times)}, slowest {max(times, key=lambda n: times[n])}" if len(times) > 1 else ", ".join(times)
+        yield seconds_text(step["started_s"]), f"{step['seconds']:.1f}", f"  {step['title']}", "", slowest
 
 
 def _node_rows(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:

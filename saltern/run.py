@@ -55,7 +55,21 @@ class StageError(Exception):
 
 
 # What a stage may meet and tell in one message; anything else is a defect and shows its traceback.
-EXPECTED = (StageError, TransportError, StepError, PlanError, DefinitionError, record.LockedError)
+EXPECTED = (StageError, TransportError, StepError, PlanError, DefinitionError, record.LockedError, record.RecordError)
+
+
+def settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a :class:`Run` as the master's configuration has them (key ``saltern``: docs/architecture.md).
+
+    Args:
+        options: the master's ``__opts__``.
+    """
+    own = options.get("saltern", {})
+    return {
+        **definition.places(own),
+        "patience": Patience(silent_s=own.get("silent_s", 15.0), answer_s=float(options["gather_job_timeout"])),
+        "keep_runs": int(own.get("keep_runs", record.KEEP_RUNS)),
+    }
 
 
 @dataclass
@@ -80,6 +94,7 @@ class Run:
         titles: the stages in order, for "stage 3/11".
         patience: how long silent nodes are borne.
         test: only say what would be done.
+        keep_runs: how many records are kept, this run's included.
         report: takes a line for the operator.
         clock: seconds, monotonic.
     """
@@ -93,6 +108,7 @@ class Run:
     titles: list[str] = field(default_factory=list)
     patience: Patience = field(default_factory=Patience)
     test: bool = False
+    keep_runs: int = record.KEEP_RUNS
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
     clock: Callable[[], float] = time.monotonic
 
@@ -162,11 +178,11 @@ class Run:
         except EXPECTED as err:
             told = Told(str(err), result=False)
             self.failed_stage = title
-            self._note(title, started, told)
+            self._note(title, started, told, record.FAILED)
             self.close(record.FAILED, err.problems if isinstance(err, StageError) else [Problem("", title, str(err))])
             return told
-        except BaseException:
-            self._give_up()
+        except BaseException as err:
+            self._give_up(title, started, type(err).__name__)
             raise
         self._note(title, started, told)
         self.tell(f"done in {self.clock() - started:.0f} s")
@@ -182,13 +198,14 @@ class Run:
             self._master.close()
         self.record, self.lock, self._master = None, None, None
 
-    def _give_up(self) -> None:
+    def _give_up(self, title: str, started: float, cause: str) -> None:
         """After an interrupt or a defect: revoke what must not outlive the run, then let go of everything."""
         try:
             for job in self._jobs:
                 job.clean_up()
         finally:
-            self.close(record.INTERRUPTED)
+            self._note(title, started, Told(f"given up: {cause}"), record.INTERRUPTED)
+            self.close(record.INTERRUPTED, [problem for job in self._jobs for problem in job.problems()])
 
     def _number(self, title: str) -> str:
         return f"{self.titles.index(title) + 1}/{len(self.titles)}" if title in self.titles else "1/1"
@@ -200,11 +217,19 @@ class Run:
         self._noted |= {id(outcome) for outcome in new}
         return new
 
-    def _note(self, title: str, started: float, told: Told) -> None:
+    def _note(self, title: str, started: float, told: Told, result: str = record.SUCCEEDED) -> None:
         if self.record:
-            result = record.FAILED if told.result is False else record.SUCCEEDED
-            facts = {"comment": told.comment, "steps": [record.step_facts(o, self.began) for o in self._newly_ended()]}
+            steps = [record.step_facts(outcome, self.began) for outcome in self._newly_ended()]
+            facts = {"comment": told.comment, "changed": self._of_no_state(told.changes), "steps": steps}
             self.record.stage(title, started - self.began, self.clock() - started, result, **facts)
+
+    def _of_no_state(self, changes: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Of what a stage changed, what no step's answer tells: {node: ["created", "modules.kube"]}."""
+        answers = [a for job in self._jobs for outcome in job.outcomes.values() for a in outcome.answers.values()]
+        known = {(answer.node, state) for answer in answers for state in answer.changed}
+        listed = {node: [items] if isinstance(items, str) else list(items) for node, items in changes.items()}
+        rest = {node: [item for item in items if (node, item) not in known] for node, items in listed.items()}
+        return {node: items for node, items in rest.items() if items}
 
 
 class Ticker:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from saltern import artefacts, plan, record, verification
 from saltern import machines as cloud
-from saltern import plan, record, verification
 from saltern.answers import STATE_FUNCTIONS
+from saltern.model import Cluster
 from saltern.readiness import PING_EVERY_S, answers, run_steps
 from saltern.run import Run, StageError, Ticker, Told
 from saltern.steps import Call, Judge, Outcome, Problem, Step
@@ -24,19 +25,31 @@ FETCH_TIMEOUT_S = 2.0
 
 def begin(run: Run) -> Told:
     """The definition is valid and nobody else is at work: take the lock, open the record."""
-    cluster, table = run.cluster, run.table
+    cluster = run.cluster
     run.left_over = _ended_badly(record.last_run(run.directory))
-    lock = record.Lock(run.directory, {"user": run.user, "job": run.orchestration, "jid": run.jid})
-    lock.take()
     if run.test:
-        lock.release()
-    else:
-        run.lock = lock
-        versions = {"kubernetes": cluster.versions.kubernetes, "crio": cluster.versions.crio}
-        facts = {"cluster": cluster.name, "user": run.user, "endpoint": str(cluster.endpoint), "versions": versions}
-        run.record = record.Record.open(run.directory, run.orchestration, run.jid, **facts)
-    text = f"{cluster.name}: {len(table.all)} nodes, Kubernetes {cluster.versions.kubernetes} at {cluster.endpoint}"
-    return Told(text + _left_behind(lock))
+        record.require_free(run.directory)
+        return Told(_outline(cluster))
+    run.lock = record.Lock(run.directory, {"user": run.user, "job": run.orchestration, "jid": run.jid})
+    run.lock.take()
+    run.record = record.Record.open(run.directory, run.orchestration, run.jid, run.keep_runs, **_facts(run))
+    return Told(_outline(cluster) + _left_behind(run.lock))
+
+
+def _outline(cluster: Cluster) -> str:
+    return f"{cluster.name}: {len(cluster.nodes)} nodes, Kubernetes {cluster.versions.kubernetes} at {cluster.endpoint}"
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """What a record says of the run itself: for whom, on which nodes, with which versions."""
+    cluster, table = run.cluster, run.table
+    return {
+        "cluster": cluster.name,
+        "user": run.user,
+        "endpoint": str(cluster.endpoint),
+        "versions": {name: cluster.versions.artefacts[name].version for name in artefacts.enabled(cluster)},
+        "nodes": {role: list(table.of_role(role)) for role in plan.ROLES},
+    }
 
 
 def _ended_badly(last: Mapping[str, Any] | None) -> bool:

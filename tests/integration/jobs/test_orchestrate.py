@@ -197,6 +197,27 @@ def test_an_interrupt_ends_the_run_and_lets_go(start, roots):
     assert record.read_owner(roots / "state" / "jobs" / "lock") is None
 
 
+def test_a_killed_run_is_recorded_and_the_next_one_says_whose_lock_it_takes(start, orchestrate, run_cli):
+    text = stage("Begun", "begin") + stage("Slow", "applied", sls="[slow]", nodes="[job-w]")
+    process = start(text)
+    for line in process.stderr:
+        if "Slow | begins" in line:
+            break
+    refused = orchestrate(stage("Begun", "begin"))
+    assert refused.returncode == 1
+    assert re.search(rf"runs orchestrate.story since 20\S+Z \(process {process.pid}, ", refused.stdout)
+    process.kill()
+    process.communicate(timeout=30)
+    killed = run_cli.run("cluster.show_run").data
+    assert (killed["result"], [done["title"] for done in killed["stages"]]) == ("interrupted", ["Begun"])
+    result = orchestrate(stage("Begun", "begin") + stage("Ended", "end"))
+    assert result.returncode == 0, result.stdout
+    assert f"(process {process.pid}, since" in comment(result, "Begun")
+    assert "was taken over: that process has died" in comment(result, "Begun")
+    last, before = run_cli.run("cluster.history", "limit=2").data
+    assert (last["result"], before["result"], before["id"]) == ("succeeded", "interrupted", killed["jid"])
+
+
 def test_runners_answer_and_fail_with_an_exit_code(master, minions, run_cli):
     valid = run_cli.run("cluster.validate")
     assert valid.returncode == 0 and valid.data["valid"] == "jobs: 3 nodes"

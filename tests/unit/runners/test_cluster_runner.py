@@ -127,6 +127,36 @@ def test_summary_of_the_last_run(runner):
     json.dumps(runner.module.summary())
 
 
+def recorded(runner, *jids):
+    """Runs that succeeded."""
+    for jid in jids:
+        run = record.Record.open(record.cluster_dir(runner.state.parent, "saw-k8s"), "orchestrate.cluster", jid)
+        run.stage("Nodes are prepared", 0, 31, record.SUCCEEDED, changed={"saw-k8s-w-01": ["created"]})
+        run.close(record.SUCCEEDED, 200)
+
+
+def test_the_history_is_newest_first_and_bounded(runner):
+    assert runner.module.history()["data"] == "no run is recorded yet"
+    recorded(runner, "1", "2", "3")
+    assert [line.split()[0] for line in runner.module.history(limit=2)["data"].splitlines()] == ["RUN", "3", "2"]
+    runner.opts["output"] = "json"
+    assert [(row["id"], row["changed_nodes"]) for row in runner.module.history(limit=0)] == [
+        ("3", 1), ("2", 1), ("1", 1),
+    ]  # fmt: skip
+    assert runner.master.sent == []
+
+
+def test_a_run_is_shown_the_last_one_by_default(runner):
+    assert "no run is recorded in" in runner.module.show_run()["error"]
+    recorded(runner, "1", "2")
+    assert runner.module.show_run()["data"].startswith("Run 2: ")
+    # Salt's command line reads digits as a number.
+    assert runner.module.show_run(1)["data"].startswith("Run 1: ")
+    assert runner.module.show_run("3")["retcode"] == 1
+    runner.opts["output"] = "json"
+    assert runner.module.show_run()["stages"][0]["seconds"] == 31
+
+
 @pytest.fixture
 def sealing(runner):
     """Control-plane nodes that seal a kubeconfig with the product's own module."""

@@ -69,3 +69,64 @@ def test_a_plan_as_text_and_as_data():
 def test_a_service_that_is_switched_off_is_named(tmp_path):
     off = report.switched_off(shipped(tmp_path, cluster={"verification": {"enabled": False}}))
     assert "the test service (verification.enabled)" in off
+
+
+RECORDED = {
+    "jid": "20260131120000123456", "job": "orchestrate.cluster", "user": "mia", "started": "2026-01-31T12:00:00Z",
+    "ended": "2026-01-31T12:02:05Z", "seconds": 125.2, "result": "failed", "versions": {"kubelet": "1.36.4"},
+    "stages": [
+        {"title": "All minions answer", "started_s": 0.5, "seconds": 4.0, "result": "succeeded", "comment": "",
+         "changed": {"m1": ["created"]}, "steps": []},
+        {"title": "Nodes are prepared", "started_s": 65.0, "seconds": 31.25, "result": "failed", "comment": "",
+         "changed": {}, "steps": [
+             {"key": "w", "title": "Preparation of workers", "started_s": 66.0, "seconds": 30.0,
+              "nodes": {"w1": {"seconds": 12.0, "changed": ["Swap is off"]}, "w2": {"seconds": 29.0, "changed": []}}}]},
+    ],
+    "problems": [{"node": "w2", "step": "Preparation", "cause": "no disk", "remedy": "make room", "state_id": "A",
+                  "of_a_later_version": 1}],
+}  # fmt: skip
+
+
+def test_a_recorded_run_as_text():
+    assert report.run(RECORDED).splitlines() == [
+        "Run 20260131120000123456: orchestrate.cluster by mia, 2026-01-31T12:00:00Z",
+        "failed after 2:05 minutes; 2 changes on 2 nodes",
+        "",
+        "Versions: kubelet 1.36.4",
+        "",
+        "AT    SECONDS  STAGE OR STEP             RESULT     NODES",
+        "0:00  4.0      All minions answer        succeeded  m1",
+        "1:05  31.2     Nodes are prepared        failed",
+        "1:06  30.0       Preparation of workers             2, slowest w2",
+        "",
+        "Changes",
+        "  m1: created",
+        "  w1: Swap is off",
+        "",
+        "Problems",
+        '  w2: Preparation: "A": no disk',
+        "    next: make room",
+    ]
+
+
+def test_a_run_that_was_killed_in_its_first_stage():
+    killed = {"jid": "1", "job": "j", "started": "2026-01-31T12:00:00Z", "result": "interrupted", "stages": [],
+              "last_sign": "2026-01-31T12:00:01Z", "problems": []}  # fmt: skip
+    assert report.run(killed).splitlines() == [
+        "Run 1: j by somebody, 2026-01-31T12:00:00Z",
+        "interrupted, last sign of it 2026-01-31T12:00:01Z; nothing changed",
+    ]
+
+
+def test_the_history_as_data_and_as_text():
+    rows = [report.history_row(RECORDED), report.history_row({**RECORDED, "jid": "1", "stages": [], "seconds": None})]
+    assert rows[0] == {
+        "id": "20260131120000123456", "job": "orchestrate.cluster", "who": "mia", "when": "2026-01-31T12:00:00Z",
+        "seconds": 125.2, "result": "failed", "changed_nodes": 2,
+    }  # fmt: skip
+    assert report.history(rows).splitlines() == [
+        "RUN                   JOB                  WHO  WHEN                  DURATION  RESULT  CHANGED NODES",
+        "20260131120000123456  orchestrate.cluster  mia  2026-01-31T12:00:00Z  2:05      failed  2",
+        "1                     orchestrate.cluster  mia  2026-01-31T12:00:00Z  ?         failed  0",
+    ]
+    assert report.history([]) == "no run is recorded yet"

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from saltern import record, stages
-from saltern.run import Run, StageError, Ticker, Told
+from saltern.run import Run, StageError, Ticker, Told, settings
 from saltern.steps import Call, Problem, Step, TransportError
 from tests.unit.saltern.definitions import overlaid
-from tests.unit.saltern_job.fakes import Clock, FakeMaster, Reaction
+from tests.unit.saltern_job.fakes import Clock, FakeMaster, Reaction, states
 
 
 class Scene:
@@ -51,6 +51,56 @@ def test_begin_in_test_mode_leaves_nothing(tmp_path):
     stages.begin(scene.run)
     assert list((scene.state / "saw-k8s" / "runs").iterdir()) == []
     assert record.read_owner(scene.state / "saw-k8s" / "lock") is None
+
+
+def test_a_dry_run_is_told_who_works(tmp_path):
+    scene = Scene(tmp_path, test=True)
+    with (
+        record.Lock(record.cluster_dir(scene.state, "saw-k8s"), {"user": "mia", "job": "j"}),
+        pytest.raises(record.LockedError, match="mia runs j since"),
+    ):
+        stages.begin(scene.run)
+
+
+def test_a_dry_run_leaves_what_a_dead_owner_left(tmp_path):
+    scene = Scene(tmp_path, test=True)
+    lock = record.cluster_dir(scene.state, "saw-k8s") / "lock"
+    lock.write_text(json.dumps({"user": "mia"}))
+    stages.begin(scene.run)
+    assert record.read_owner(lock) == {"user": "mia"}
+
+
+def test_the_record_says_who_where_and_with_what(scene):
+    scene.run.do("First", lambda: stages.begin(scene.run))
+    data = scene.record()
+    assert (data["user"], data["job"], data["cluster"]) == ("eve", "orchestrate.cluster", "saw-k8s")
+    assert data["nodes"]["load_balancer"] == ["saw-k8s-ha-01"] and len(data["nodes"]["worker"]) == 4
+    assert data["versions"]["kubelet"] == "1.36.4" and "etcdctl" not in data["versions"]
+    scene.run.close(record.SUCCEEDED)
+
+
+def test_what_no_state_changed_is_recorded_once(scene):
+    scene.run.do("First", lambda: stages.begin(scene.run))
+    scene.master.react("n1", "state.apply", Reaction(states(A_thing=True)))
+    scene.master.accepted |= {"n1"}
+    job = scene.run.new_job([Step("s", "S", ("n1",), Call("state.apply"))])
+
+    def work():
+        job.run()
+        return Told("", {"n1": ["A thing", "modules.kube"], "n2": "created"})
+
+    scene.run.do("Second", work)
+    stage = scene.record()["stages"][-1]
+    assert stage["changed"] == {"n1": ["modules.kube"], "n2": ["created"]}
+    assert stage["steps"][0]["nodes"]["n1"]["changed"] == ["A thing"]
+
+
+def test_old_records_go_when_a_run_begins(tmp_path):
+    scene = Scene(tmp_path, keep_runs=1)
+    record.Record.open(record.cluster_dir(scene.state, "saw-k8s"), "j", "1")
+    stages.begin(scene.run)
+    assert [path.name for path in (scene.state / "saw-k8s" / "runs").iterdir()] == ["7.json"]
+    scene.run.close(record.SUCCEEDED)
 
 
 def test_begin_tells_of_a_lock_that_was_left_behind(scene):
@@ -122,6 +172,10 @@ def test_an_interrupt_cleans_up_records_it_and_goes_on_up(scene):
         scene.run.do("Second", interrupted)
     assert [sent.function for sent in scene.master.sent] == ["join", "revoke"]
     assert scene.record()["result"] == "interrupted"
+    last = scene.record()["stages"][-1]
+    assert (last["title"], last["result"], last["comment"]) == ("Second", "interrupted", "given up: KeyboardInterrupt")
+    assert [step["key"] for step in last["steps"]] == ["a", "z"]
+    assert scene.record()["problems"][0]["cause"] == "given up: the job was interrupted"
     assert scene.master.closed
     assert record.read_owner(scene.state / "saw-k8s" / "lock") is None
 
@@ -145,3 +199,11 @@ def test_a_ticker_keeps_its_pace(scene):
             texts.append("b")
         tick()
     assert [line.split("] ")[0] + "]" for line in scene.lines] == ["[0:05]", "[0:15]", "[0:20]", "[0:30]"]
+
+
+def test_settings_of_the_masters_configuration():
+    own = {"pillar_dirs": ["/p"], "state_dir": "/s", "silent_s": 2, "keep_runs": 7}
+    told = settings({"gather_job_timeout": 30, "saltern": own})
+    assert (told["pillar_dirs"], told["state_dir"], told["keep_runs"]) == (["/p"], "/s", 7)
+    assert (told["patience"].silent_s, told["patience"].answer_s) == (2, 30.0)
+    assert settings({"gather_job_timeout": 30})["keep_runs"] == record.KEEP_RUNS

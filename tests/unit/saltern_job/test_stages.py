@@ -353,3 +353,28 @@ def test_a_service_that_never_answers_fails_with_its_last_error(cluster):
 
     ((_, cause),) = failure(lambda: verified(cluster, fetch))
     assert cause == "http://192.168.100.200/ did not answer within 30 s (no route to host)"
+
+
+# -- the record
+
+
+def test_no_secret_of_a_whole_run_is_in_its_record(tmp_path):
+    """Sealed material passes through a run, a node's failure may quote what it was given: neither is kept."""
+    sealed, token = "c2VhbGVkIG1hdGVyaWFs", "abcdef.0123456789abcdef"
+    cluster = Cluster(tmp_path)
+    cluster.master.react(
+        "*", "kubeadm.join_material", Reaction(lambda kwarg: dict.fromkeys(kwarg["public_keys"], sealed))
+    )
+    refused = states(Joined=False)
+    next(iter(refused.values()))["comment"] = f"kubeadm join --token {token} --certificate-key {'0f' * 32}: refused"
+    good = states(A_thing=True)
+    joined = Reaction(lambda kwarg: refused if kwarg["mods"] == ["kubeadm.joined"] else good, after_s=3)
+    cluster.master.react("saw-k8s-w-02", "state.apply", joined)
+    cluster.run.do("First", lambda: stages.begin(cluster.run))
+    cluster.run.do("Ready", cluster.ready)
+    for stage in STAGES:
+        cluster.run.do(stage, lambda stage=stage: stages.reached(cluster.run, stage))
+    text = (cluster.state / "saw-k8s" / "runs" / "7.json").read_text()
+    assert "Worker join" in text and "refused" in text
+    for secret in (sealed, token, "0f0f", "PEM"):
+        assert secret not in text
