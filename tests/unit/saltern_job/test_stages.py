@@ -73,9 +73,10 @@ def test_salt_cloud_is_asked_when_a_minion_is_silent(cluster):
     assert "exit code 1" in failure(lambda: stages.machines(cluster.run, ["/bin/false"], MAP, PATIENT_S))[0][1]
 
 
-def test_salt_cloud_is_asked_when_a_key_is_missing(cluster):
+def test_salt_cloud_is_asked_when_a_key_is_missing(cluster, tmp_path):
     cluster.master.accepted.discard("saw-k8s-w-02")
-    told = stages.machines(cluster.run, ["/bin/echo", '{"saw-k8s-w-02": {"id": 104}}'], MAP, PATIENT_S)
+    salt_cloud = stand_in_for_salt_cloud(tmp_path, {"saw-k8s-w-01": "running"}, made={"saw-k8s-w-02": {"id": 104}})
+    told = stages.machines(cluster.run, [salt_cloud], MAP, PATIENT_S)
     assert told.changes == {"saw-k8s-w-02": "created"}
     assert cluster.master.calls("test.ping") == []
 
@@ -108,11 +109,11 @@ def test_a_query_of_proxmox_that_fails_is_told(cluster, tmp_path):
     )[0][1]
 
 
-def stand_in_for_salt_cloud(directory, states, code=0):
-    """A program that notes its arguments and answers -Q as salt-cloud 3008.3 does."""
+def stand_in_for_salt_cloud(directory, states, code=0, made=()):
+    """A program that notes its arguments and answers -P and -Q as salt-cloud 3008.3 does."""
     found = {"my-proxmox-config": {"proxmox": {name: {"id": 1, "state": state} for name, state in states.items()}}}
     program = directory / "salt-cloud"
-    answer = f"case $1 in -P) echo '{{}}';; -Q) echo '{json.dumps(found)}'; exit {code};; esac"
+    answer = f"case $1 in -P) echo '{json.dumps(dict(made))}';; -Q) echo '{json.dumps(found)}'; exit {code};; esac"
     program.write_text(f'#!/bin/sh\necho "$*" >> {directory}/calls\n{answer}\n')
     program.chmod(0o755)
     return str(program)
