@@ -134,54 +134,32 @@ def crictl(socket):
     return f"runtime-endpoint: unix://{socket}\nimage-endpoint: unix://{socket}\n"
 
 
-def present(paths):
-    """What files say now: ``{path: text}``, ``None`` for one that is missing.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt saw-k8s-w-01 crio.present '[/opt/sandbox/etc/default/crio]'
-    """
-    return {path: Path(path).read_text() if Path(path).is_file() else None for path in paths}
-
-
-def write(path, text):
-    """Write one file in one step, readable by all: none of them holds a secret.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt saw-k8s-w-01 crio.write /opt/sandbox/etc/crictl.yaml "..."
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.saltern")
-    temporary.write_text(text)
-    temporary.chmod(0o644)
-    temporary.replace(target)
-
-
 def difference(before, after):
-    """What differs between the texts of a file: TOML files key by key, others whole.
+    """What differs between two facts of a file (``config_file.facts``): TOML files key by key, others whole.
 
-    Returns ``{"old", "new"}`` or ``{dotted key: {"old", "new"}}``; ``{}`` when they say the same.
+    Returns ``{"content" | dotted key | "user" | "group" | "mode": {"old", "new"}}``; ``{}`` when they are the same.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt saw-k8s-w-01 crio.difference 'a = 1' 'a = 2'
+        salt saw-k8s-w-01 crio.difference '{content: "a = 1"}' '{content: "a = 2"}'
     """
-    if before == after:
-        return {}
+    changes = __salt__["config_file.difference"](before, after)
+    if "content" in changes and (keys := _keys(changes["content"])):
+        del changes["content"]
+        return keys | changes
+    return changes
+
+
+def _keys(content):
+    """The keys in which two texts differ, ``{}`` when one is no TOML or none differs (a comment, an order)."""
     try:
-        old, new = (__salt__["toml_file.flat"](tomllib.loads(text)) for text in (before or "", after))
+        old, new = (tomllib.loads(content[side] or "") for side in ("old", "new"))
     except tomllib.TOMLDecodeError:
-        return {"old": before, "new": after}
-    keys = {key: {"old": old.get(key), "new": new.get(key)} for key in {**new, **old} if old.get(key) != new.get(key)}
-    return keys or {"old": before, "new": after}
+        return {}
+    old, new = (__salt__["toml_file.flat"](document) for document in (old, new))
+    return {key: {"old": old.get(key), "new": new.get(key)} for key in {**new, **old} if old.get(key) != new.get(key)}
 
 
 def _in_sandbox(sandbox, name, runtime, keys):

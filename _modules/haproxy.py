@@ -57,8 +57,10 @@ def text(frontends, backends, ca_path=None, stats=None):
     return "\n".join(parts)
 
 
-def trusted(ca_path):
-    """The CA to verify servers with: its path once the file holds a certificate, ``None`` before.
+def trusted(ca_path, copy=None):
+    """The CA to verify servers with: its path once there is a certificate, ``None`` before.
+
+    ca_path: where HAProxy reads it; copy: where it was handed over, from which ``config_file.kept`` mends the first.
 
     CLI Example:
 
@@ -66,21 +68,8 @@ def trusted(ca_path):
 
         salt saw-k8s-ha-01 haproxy.trusted /etc/haproxy/cluster-ca.crt
     """
-    path = Path(ca_path)
-    return ca_path if path.is_file() and "BEGIN CERTIFICATE" in path.read_text() else None
-
-
-def current(config=CONFIG):
-    """The configuration in place, ``None`` when there is none.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt saw-k8s-ha-01 haproxy.current
-    """
-    path = Path(config)
-    return path.read_text() if path.exists() else None
+    there = [Path(path) for path in (ca_path, copy) if path and Path(path).is_file()]
+    return ca_path if any("BEGIN CERTIFICATE" in path.read_text() for path in there) else None
 
 
 def install(content, config=CONFIG):

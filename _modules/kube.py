@@ -83,15 +83,26 @@ def patiently(tool, args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=No
     deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
     while True:
         answer = __salt__["sandbox.run"](tool, args, stdin=stdin, timeout_s=timeout_s, kubeconfig=kubeconfig)
-        if not _got_lost(answer) or time.monotonic() >= deadline:
+        if not got_lost(answer) or time.monotonic() >= deadline:
             return answer
         time.sleep(2)  # HAProxy looks at each server every 2 s
         if before_again:
             before_again()
 
 
-def _got_lost(answer):
-    """Whether a request never got its answer. That a webhook could not be called is an answer."""
+def got_lost(answer):
+    """
+    Tell whether a request never got its answer. That a webhook could not be called is an answer.
+
+    answer
+        What ``sandbox.run`` gave.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local kube.got_lost '{retcode: 1, stderr: "dial tcp 192.0.2.1:6443: connect: connection refused"}'
+    """
     stderr = answer["stderr"].strip()
     return bool(answer["retcode"] and UNCALLED_WEBHOOK not in stderr and LOST_ON_THE_WAY.search(stderr))
 
@@ -509,7 +520,7 @@ def _wait(args, what, deadline_s, explain):
 
 def _explained(explain, answer):
     """What explain() finds out, or kubectl's own words when the API server does not even answer that."""
-    if _got_lost(answer):  # the deadline has passed: no more patience
+    if got_lost(answer):  # the deadline has passed: no more patience
         return complaint(answer["stderr"])
     try:
         return explain()

@@ -292,9 +292,12 @@ def kubelet_answers():
     return _ok(http.client.HTTPConnection(*KUBELET_HEALTH, timeout=PROBE_TIMEOUT_S), "/healthz")
 
 
-def api_server_ready():
+def api_server_ready(address=None):
     """
-    Tell whether this node's own API server is ready, its etcd with it (/readyz), under the cluster's CA.
+    Tell whether the API server of a node is ready, its etcd with it (/readyz), under the cluster's CA.
+
+    address
+        The node's address; default this node's own.
 
     CLI Example:
 
@@ -306,7 +309,7 @@ def api_server_ready():
         context = _cluster_trust()
     except OSError:
         return False
-    address = _pillar()["node"]["address"]
+    address = address or _pillar()["node"]["address"]
     return _ok(http.client.HTTPSConnection(address, api_port(), timeout=PROBE_TIMEOUT_S, context=context), "/readyz")
 
 

@@ -38,6 +38,25 @@ def versions(packages):
     return {package: installed.get(package) for package in packages}
 
 
+def candidates(packages):
+    """The versions that an installation would bring: ``{package: version}``, ``None`` for one that no source has.
+
+    packages: names of packages that are not installed. The index is taken as it is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.candidates '[conntrack, nftables]'
+    """
+    if not packages:
+        return {}
+    found = __salt__["pkg.latest_version"](*packages, refresh=False)
+    # For one package Salt gives the version itself.
+    versions_found = found if isinstance(found, dict) else {packages[0]: found}
+    return {package: versions_found.get(package) or None for package in packages}
+
+
 def brought_up(marker):
     """What was done to the packages at the first bring-up.
 

@@ -14,6 +14,7 @@ PROPERTIES = (
     "NeedDaemonReload",
     "ConditionResult",
     "ConditionTimestampMonotonic",
+    "MainPID",
 )
 # What other families call Debian's units.
 NAMES = {"RedHat": {"chrony.service": "chronyd.service"}}
@@ -40,11 +41,10 @@ def facts(units):
     """What systemd knows of units.
 
     units: list of names with their suffix.
-    Returns ``{unit: {"loaded": bool, "active": bool, "state": str, "enabled": bool, "stale": bool, "barred":
-    bool}}``; state: e.g. ``active
-    (running)``; enabled: starts at boot (static and aliased units count); stale: its files changed since systemd read
-    them; barred: at its
-    last start a condition of the unit itself did not hold.
+    Returns ``{unit: {"loaded": bool, "masked": bool, "active": bool, "state": str, "enabled": bool, "stale": bool,
+    "barred": bool, "pid": int}}``; state: e.g. ``active (running)``; enabled: starts at boot (static and aliased units
+    count); stale: its files changed since systemd read them; barred: at its last start a condition of the unit itself
+    did not hold; pid: of its main process, 0 without one.
     Raises CommandExecutionError when systemd does not answer.
 
     CLI Example:
@@ -86,17 +86,20 @@ def describe(properties):
     .. code-block:: bash
 
         salt '*' unit.describe '{LoadState: loaded, ActiveState: active, SubState: running, UnitFileState: enabled,
-        NeedDaemonReload: "no"}'
+        NeedDaemonReload: "no", MainPID: "12"}'
     """
     return {
         "loaded": properties["LoadState"] == "loaded",
+        # A mask made without a daemon-reload shows in the one, a mask of before in the other.
+        "masked": "masked" in properties["LoadState"] or properties["UnitFileState"].startswith("masked"),
         "active": properties["ActiveState"] in ("active", "reloading"),
         "state": f"{properties['ActiveState']} ({properties['SubState']})",
-        "enabled": properties["UnitFileState"]
-        in ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect"),
+        # enabled-runtime is gone after a boot.
+        "enabled": properties["UnitFileState"] in ("enabled", "static", "alias", "generated", "indirect"),
         "stale": properties["NeedDaemonReload"] == "yes",
         # A unit that was never started shows ConditionResult=no too, with no time of the check.
         "barred": properties["ConditionResult"] == "no" and properties["ConditionTimestampMonotonic"] != "0",
+        "pid": int(properties["MainPID"] or 0),
     }
 
 
@@ -134,6 +137,19 @@ def disable(unit):
         salt '*' unit.disable crio.service
     """
     _systemctl(["disable", unit])
+
+
+def unmask(unit):
+    """Take a mask off a unit, one that lasts until the next boot too.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' unit.unmask nftables.service
+    """
+    for scope in ([], ["--runtime"]):
+        _systemctl(["unmask", *scope, unit])
 
 
 def act(verb, unit):

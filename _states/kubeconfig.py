@@ -47,7 +47,8 @@ def installed(name, user, group):
 def endpoints(name):
     """
     Every kubeconfig in /etc/kubernetes names the cluster's endpoint, the load balancer. What uses a file that changes
-    (kubelet, controller manager, scheduler) is restarted, nothing else. On a node that is no member there is none.
+    (kubelet, controller manager, scheduler) is restarted, nothing else, and on one control-plane node at a time. On a
+    node that is no member there is none.
 
     name
         For people.
@@ -73,7 +74,7 @@ def endpoints(name):
             comment = f"{name}: would point {_names(wrong)} at {wanted} and restart {_names(due)}"
             return ret | {"result": None, "changes": wrong | restarts, "comment": comment}
         try:
-            restarted = __salt__["kubeconfig_endpoints.point_all"](list(wrong))
+            restarted = _point_all(list(wrong), due)
         except CommandExecutionError as err:
             failure = str(err)
         after = __salt__["kubeconfig_endpoints.found"]()
@@ -126,6 +127,15 @@ def _no_member_of_ours():
         return {"comment": f"an unfinished {unfinished} is undone or ended by the next one, with its kubeconfigs"}
     foreign = __salt__["kubeadm_facts.foreign_reason"](files, None)
     return {"result": False, "comment": __salt__["kubeadm.foreign_message"](foreign)} if foreign else None
+
+
+def _point_all(paths, due):
+    """Point them, in turn with the other control-plane nodes if something is restarted by it. Returns what was."""
+
+    def act():
+        return __salt__["kubeconfig_endpoints.point_all"](paths)
+
+    return __salt__["turn.during"](f"restart of {_names(due)}", act) if due else act()
 
 
 def _misdirected(servers, wanted):

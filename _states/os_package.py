@@ -12,7 +12,8 @@ def settled(name, packages, absent, refresh, upgrade, marker):
     first bring-up of a node
     only and never again: no later run may change versions under a running cluster. marker: the file that tells of the
     first bring-up.
-    Changes: ``{package: {"old": version | None, "new": version | None}}`` and ``{"first bring-up": ...}``.
+    Changes: ``{package: {"old": version | None, "new": version | None}}`` and ``{"first bring-up": ...}``. What the
+    first bring-up upgrades is known only once the index is refreshed: test mode names the upgrade, not its packages.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     packages = __salt__["os_package.local_names"](packages)
@@ -21,9 +22,10 @@ def settled(name, packages, absent, refresh, upgrade, marker):
         first = not __salt__["os_package.brought_up"](marker)
         missing = [package for package in packages if before[package] is None]
         unwanted = [package for package in absent if before[package] is not None]
-        plan = _plan(missing, unwanted, before) | (
-            {FIRST: _first(refresh, upgrade)} if first and (refresh or upgrade) else {}
-        )
+        plan = {package: {"old": before[package], "new": None} for package in unwanted}
+        plan |= {FIRST: _first(refresh, upgrade)} if first and (refresh or upgrade) else {}
+        candidates = __salt__["os_package.candidates"](missing)
+        plan |= {package: {"old": None, "new": candidates[package]} for package in missing}
         if not plan:
             return ret | {"comment": f"{len(packages)} packages installed"}
         if __opts__["test"]:
@@ -47,13 +49,6 @@ def _first(refresh, upgrade):
     """What the first bring-up does, as a change."""
     done = [word for word, wished in (("index refreshed", refresh), ("packages upgraded", upgrade)) if wished]
     return {"old": None, "new": ", ".join(done)}
-
-
-def _plan(missing, unwanted, before):
-    """What is to be installed and removed, as changes."""
-    return {package: {"old": None, "new": "installed"} for package in missing} | {
-        package: {"old": before[package], "new": None} for package in unwanted
-    }
 
 
 def _act(missing, unwanted):

@@ -4,75 +4,70 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
+# What these states are about; all else that systemd tells serves to bring it about.
+FACTS = ("active", "enabled", "masked")
 
-def running(name, units, needs=None, act="restart"):
-    """Every unit is known to systemd as its files are now, is active and starts at boot.
+
+def running(name, units, files=(), needs=None, act="restart", binary=None, in_turn=False):
+    """Every unit has its files, is active, starts at boot, and runs with what its files say now.
 
     name: sentence for the log; units: list of names with their suffix.
+    files: unit files, drop-ins and environments: ``[{"path", "text", "user", "group", "mode"}]``, the last three with
+    defaults. They belong here and not to a state of their own: a file that masks a unit is a file and a fact of the
+    unit, and only who looks at both before he changes either can tell beforehand what will change.
     needs: a file without which the units have nothing to do yet (the kubelet before kubeadm): they are enabled, and
     started once it exists.
-    act: what a ``watch`` of changed files does to units that were active before, ``restart`` or ``reload``.
+    act: what a change of what they read does to units that were active before, ``restart`` or ``reload``: of their
+    files, or of what another state has noted (``unit_restart``).
+    binary: the program that the units run; a process of another program is restarted.
+    in_turn: whether other control-plane nodes have to stand still meanwhile (``turn``).
     A unit whose own conditions do not hold in a system container (time synchronisation: the clock is the host's) is
     named, not failed.
-    Changes: ``{unit: {"old": {"active", "enabled"}, "new": {...}}}``.
+    Changes: ``{path: {"content" | "user" | "group" | "mode": {"old", "new"}}}``, ``{unit: {"old": facts, "new":
+    facts}}`` with those of active, enabled and masked that change, and ``restarted`` (why) or ``reloaded``.
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    due = needs is None or Path(needs).exists()
+    ret = {"name": name, "result": True, "changes": {}}
+    done = f"{act}ed"
     try:
+        goal = _goal(units, files, needs)
         before = __salt__["unit.facts"](units)
-        absent = [unit for unit in units if not before[unit]["loaded"]]
-        container = __salt__["node_facts.container"]() if needs is None else None
-        plan = {unit: change for unit in units if (change := _difference(before[unit], due, container))}
+        was = _files(goal)
+        plan = _difference(was, goal["files"])
+        lacking = {unit: _lacking(before[unit], goal) for unit in units}
+        because = _because(before, plan, goal, binary)
+        changes = plan | _changes(before, lacking, because, done)
         if __opts__["test"]:
-            return ret | _would_run(plan, before, units)
-        if any(before[unit]["stale"] for unit in units) or absent:
-            __salt__["unit.daemon_reload"]()
-        failures = [error for unit in plan for error in _bring_up(unit, plan[unit])]
-        after = __salt__["unit.facts"](units) if plan else before
-    except CommandExecutionError as err:
+            return ret | _would(changes, before, goal)
+        failures = _settle(before, plan, lacking, because, goal, act, in_turn)
+        after = __salt__["unit.facts"](units) if changes or failures else before
+        left = _difference(_files(goal), goal["files"])
+    except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "comment": str(err)}
-    ret["changes"] = {unit: change for unit in plan if (change := _changed(before[unit], after[unit]))}
-    left = [f"{unit}: {after[unit]['state']}" for unit in units if _difference(after[unit], due, container)]
-    if failures or left:
-        return ret | {"result": False, "comment": "\n".join(failures or left)}
-    waiting = "" if due else f"; started once {needs} exists"
-    return ret | {"comment": ", ".join(_sentence(unit, after[unit], container) for unit in units) + waiting}
-
-
-def mod_watch(name, units=None, needs=None, act="restart", **_kwargs):
-    """Restart or reload the units that are active: what Salt calls when something that they ``watch`` has changed."""
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        facts = __salt__["unit.facts"](units)
-        active = [unit for unit in units if facts[unit]["active"]]
-        ret["changes"] = {unit: {"old": facts[unit]["state"], "new": f"{act}ed"} for unit in active}
-        if not active:
-            return ret | {"comment": f"nothing to {act}: {', '.join(units)} not active"}
-        if __opts__["test"]:
-            return ret | {"result": None, "comment": f"would {act} {', '.join(active)}"}
-        if any(facts[unit]["stale"] for unit in units):
-            __salt__["unit.daemon_reload"]()
-        for unit in active:
-            __salt__["unit.act"](act, unit)
-    except CommandExecutionError as err:
-        return ret | {"result": False, "changes": {}, "comment": str(err)}
-    return running(name, units, needs, act) | {"changes": ret["changes"], "comment": f"{act}ed {', '.join(active)}"}
+    acted = {unit: why for unit, why in because.items() if not failures}
+    ret["changes"] = _difference(was, _files(goal)) | _changes(before, _changed(before, after), acted, done)
+    wrong = [f"{unit}: {after[unit]['state']}" for unit in units if _lacking(after[unit], goal)]
+    if failures or left or wrong:
+        still = [f"{path}: still different" for path in left]
+        return ret | {"result": False, "comment": "\n".join(failures or [*still, *wrong])}
+    return ret | {"comment": _sentences(after, goal, acted, done)}
 
 
 def dead(name, units):
     """Every unit is stopped and does not start at boot; one that systemd does not know is both already.
 
-    Changes: as in :func:`running`.
+    Changes: ``{unit: {"old": {"active", "enabled"}, "new": {...}}}``, those that change.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "neither running nor enabled"}
+    off = {"active": False, "enabled": False}
     try:
         before = __salt__["unit.facts"](units)
-        plan = [
-            unit for unit in units if before[unit]["loaded"] and (before[unit]["active"] or before[unit]["enabled"])
-        ]
+        lacking = {
+            unit: {key: value for key, value in off.items() if before[unit]["loaded"] and before[unit][key] != value}
+            for unit in units
+        }
+        plan = [unit for unit in units if lacking[unit]]
         if __opts__["test"] and plan:
-            off = {"active": False, "enabled": False}
-            changes = {unit: {"old": _short(before[unit]), "new": off} for unit in plan}
+            changes = _changes(before, lacking, {}, "")
             return ret | {"result": None, "changes": changes, "comment": f"would stop {', '.join(plan)}"}
         for unit in plan:
             __salt__["unit.act"]("stop", unit)
@@ -80,50 +75,127 @@ def dead(name, units):
         after = __salt__["unit.facts"](units) if plan else before
     except CommandExecutionError as err:
         return ret | {"result": False, "comment": str(err)}
-    ret["changes"] = {unit: change for unit in plan if (change := _changed(before[unit], after[unit]))}
+    ret["changes"] = _changes(before, _changed(before, after), {}, "")
     return ret | ({"comment": f"stopped {', '.join(plan)}"} if plan else {})
 
 
-def _short(facts):
-    """The two facts that these states are about."""
-    return {"active": facts["active"], "enabled": facts["enabled"]}
+def _goal(units, files, needs):
+    """What the state is to bring about: facts that files are to have, and what may be expected of the units."""
+    attributes = ("user", "group", "mode")
+    return {
+        "units": units,
+        "files": {
+            item["path"]: __salt__["config_file.wanted"](
+                item["text"], **{key: item[key] for key in attributes if key in item}
+            )
+            for item in files
+        },
+        "needs": needs,
+        "due": needs is None or Path(needs).exists(),
+        "container": __salt__["node_facts.container"]() if needs is None else None,
+    }
 
 
-def _sentence(unit, facts, container):
-    """How a unit stands."""
-    barred = not facts["active"] and facts["barred"] and container
-    return f"{unit} {facts['state']}" + (
-        f", for a condition of it does not hold in this {container} container" if barred else ""
-    )
+def _files(goal):
+    """What the files are now."""
+    return {path: __salt__["config_file.facts"](path) for path in goal["files"]}
 
 
-def _difference(facts, due, container):
+def _difference(before, after):
+    """{path: what differs}."""
+    differences = {path: __salt__["config_file.difference"](before[path], after[path]) for path in after}
+    return {path: difference for path, difference in differences.items() if difference}
+
+
+def _lacking(facts, goal):
     """{fact: wanted value} of what a unit lacks."""
-    due = due and not (container and facts["barred"])
-    wanted = {"enabled": True} | ({"active": True} if due else {})
+    due = goal["due"] and not (goal["container"] and facts["barred"])
+    wanted = {"enabled": True, "masked": False} | ({"active": True} if due else {})
     return {key: value for key, value in wanted.items() if facts[key] != value}
 
 
 def _changed(before, after):
-    """{"old", "new"} of one unit, or {}."""
-    return {"old": _short(before), "new": _short(after)} if _short(before) != _short(after) else {}
+    """{unit: {fact: value}} of what is not as it was before."""
+    return {unit: {key: after[unit][key] for key in FACTS if after[unit][key] != before[unit][key]} for unit in after}
 
 
-def _bring_up(unit, lacking):
-    """Enable and start one unit as it lacks it. Returns the errors."""
+def _because(before, plan, goal, binary):
+    """{unit: why it is restarted or reloaded}, of the units that run: one that is started reads everything anew."""
+    changed = [f"{path} changed" for path, difference in plan.items() if "content" in difference]
+    reasons = {}
+    for unit in goal["units"]:
+        noted = __salt__["unit_restart.reasons"](unit, test=__opts__["test"])
+        program = __salt__["running_binary.outdated"](before[unit]["pid"], binary) if binary else None
+        why = list(dict.fromkeys([*changed, *noted, *([program] if program else [])]))
+        if why and before[unit]["active"]:
+            reasons[unit] = "; ".join(why)
+    return reasons
+
+
+def _changes(before, facts, because, done):
+    """The changes of units: facts that differ, and restarts with their reason."""
+    changes = {}
+    for unit in before:
+        new = dict(facts.get(unit, {}))
+        old = {key: before[unit][key] for key in new}
+        if unit in because:
+            old, new = old | {done: None}, new | {done: because[unit]}
+        if new:
+            changes[unit] = {"old": old, "new": new}
+    return changes
+
+
+def _would(changes, before, goal):
+    """What test mode says."""
+    if not changes:
+        return {"comment": _sentences(before, goal, {}, "")}
+    return {"result": None, "changes": changes, "comment": f"would change {', '.join(changes)}"}
+
+
+def _settle(before, plan, lacking, because, goal, act, in_turn):
+    """Write the files, then bring up each unit as it lacks it. Returns the errors."""
+    # Noted before the write: a run that is killed in between leaves no unit with files of before.
+    for path, difference in plan.items():
+        if "content" in difference:
+            __salt__["unit_restart.note"](goal["units"], f"{path} changed")
+    for path in plan:
+        __salt__["config_file.settle"](path, goal["files"][path])
+    written = any("content" in difference for difference in plan.values())
+    if written or any(facts["stale"] or not facts["loaded"] for facts in before.values()):
+        __salt__["unit.daemon_reload"]()
+
+    def bring_up():
+        return [error for unit in goal["units"] for error in _bring_up(unit, lacking[unit], unit in because, act)]
+
+    if in_turn and because:
+        return __salt__["turn.during"](f"{act} of {', '.join(because)}", bring_up)
+    return bring_up()
+
+
+def _bring_up(unit, lacking, again, act):
+    """Unmask, enable, start or restart one unit as it needs it. Returns the errors."""
     try:
+        if "masked" in lacking:
+            __salt__["unit.unmask"](unit)
         if "enabled" in lacking:
             __salt__["unit.enable"](unit)
-        if "active" in lacking:
-            __salt__["unit.act"]("start", unit)
+        if "active" in lacking or again:
+            __salt__["unit.act"](act if again else "start", unit)
+        __salt__["unit_restart.forget"](unit)
     except CommandExecutionError as err:
         return [str(err)]
     return []
 
 
-def _would_run(plan, before, units):
-    """What test mode says."""
-    if not plan:
-        return {"comment": ", ".join(f"{unit} {before[unit]['state']}" for unit in units)}
-    changes = {unit: {"old": _short(before[unit]), "new": _short(before[unit]) | plan[unit]} for unit in plan}
-    return {"result": None, "changes": changes, "comment": f"would enable or start {', '.join(plan)}"}
+def _sentences(facts, goal, acted, done):
+    """How the units stand, and what is still to come."""
+    waiting = "" if goal["due"] else f"; started once {goal['needs']} exists"
+    return ", ".join(_sentence(unit, facts[unit], goal, acted, done) for unit in goal["units"]) + waiting
+
+
+def _sentence(unit, facts, goal, acted, done):
+    """How one unit stands."""
+    barred = not facts["active"] and facts["barred"] and goal["container"]
+    why = f", {done}: {acted[unit]}" if unit in acted else ""
+    note = f", for a condition of it does not hold in this {goal['container']} container" if barred else ""
+    return f"{unit} {facts['state']}{why}{note}"

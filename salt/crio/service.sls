@@ -1,27 +1,15 @@
 {%- set node = pillar.saltern %}
-The unit of CRI-O is the sandbox's:
-  file.managed:
-    - name: /etc/systemd/system/crio.service
-    - source: salt://crio/files/crio.service.j2
-    - template: jinja
-    - context:
-        sandbox: {{ node.paths.sandbox }}
-        environment_path: {{ node.crio.environment_path }}
-    - mode: "0644"
-
+{%- set render = salt["slsutil.renderer"] %}
+{%- set socket = node.crio["keys"]["crio.api.listen"] %}
+{%- set context = {"default_renderer": "jinja", "sandbox": node.paths.sandbox, "socket": socket} %}
 A reboot clears what CRI-O keeps for one boot:
-  file.managed:
+  config_file.managed:
     - name: /etc/tmpfiles.d/saltern-crio.conf
-    - source: salt://crio/files/tmpfiles.conf.j2
-    - template: jinja
-    - context:
-        sandbox: {{ node.paths.sandbox }}
-        socket: {{ node.crio["keys"]["crio.api.listen"] }}
-    - mode: "0644"
+    - text: {{ render("salt://crio/files/tmpfiles.conf.j2", **context) | json }}
 
 The usual paths lead to CRI-O:
   link_farm.present:
     - links:
       - {path: /etc/crictl.yaml, target: "{{ node.paths.sandbox }}/etc/crictl.yaml"}
-      - {path: /var/run/crio/crio.sock, target: "{{ node.crio["keys"]["crio.api.listen"] }}"}
+      - {path: /var/run/crio/crio.sock, target: "{{ socket }}"}
     - backups: ["{{ node.paths.work }}/backup", "{{ node.paths.backup }}"]

@@ -2,5 +2,5 @@ HAProxy runs:
   unit.running:
     - units: [haproxy.service]
     - act: reload
-    - watch:
+    - require:
       - haproxy: HAProxy is configured

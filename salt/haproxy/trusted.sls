@@ -3,10 +3,9 @@
 include:
   - haproxy
 
-The cluster CA is known to HAProxy:
-  file.managed:
-    - name: {{ pillar.saltern.haproxy.ca_path }}
-    - contents_pillar: saltern_ca
-    - mode: "0644"
+The cluster CA is handed over:
+  config_file.managed:
+    - name: {{ pillar.saltern.paths.sandbox }}/etc/provisioner/cluster-ca.crt
+    - text: {{ pillar.saltern_ca | json }}
     - require_in:
-      - haproxy: HAProxy is configured
+      - config_file: The cluster CA is known to HAProxy

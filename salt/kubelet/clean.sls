@@ -9,6 +9,6 @@ The unit of the kubelet is gone:
     - names:
       - {{ node.kubelet.unit }}
       - {{ node.kubelet.drop_in }}
-      - {{ node.paths.sandbox }}/etc/default/kubelet
+      - {{ node.kubelet.environment_path }}
     - require:
       - unit: The kubelet does not run

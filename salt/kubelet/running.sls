@@ -1,8 +1,16 @@
+{%- set node = pillar.saltern %}
+{%- set render = salt["slsutil.renderer"] %}
+{%- set context = {"default_renderer": "jinja", "binary": node.kubelet.binary, "environment_path": node.kubelet.environment_path} %}
 The kubelet runs as soon as kubeadm has configured it:
   unit.running:
     - units: [kubelet.service]
-    - needs: /var/lib/kubelet/config.yaml
-    - watch:
-      - file: The unit of the kubelet is the sandbox's
-      - file: The kubelet starts as kubeadm configures it
-      - file: The environment of the kubelet is empty
+    - files:
+      - path: {{ node.kubelet.unit | json }}
+        text: {{ render("salt://kubelet/files/kubelet.service.j2", **context) | json }}
+      - path: {{ node.kubelet.drop_in | json }}
+        text: {{ render("salt://kubelet/files/10-kubeadm.conf.j2", **context) | json }}
+      - path: {{ node.kubelet.environment_path | json }}
+        text: {{ render("salt://kubelet/files/kubelet.environment", **context) | json }}
+    - needs: {{ node.kubelet.config_path }}
+    - binary: {{ node.kubelet.binary }}
+    - in_turn: {{ (node.node.role == "control_plane") | json }}

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,15 @@ class Minion:
         return dict(self._states[True][state](name, **kwargs))
 
     def settle(self, state: str, name: str = "A sentence", **kwargs: Any) -> dict[str, Any]:
-        """Preview, apply, apply again: the second run has to find nothing to do. Returns what the first one did."""
+        """Preview, apply, apply again: the preview tells exactly what is then done, the second run finds nothing to do.
+
+        Returns what the first one did.
+        """
         preview = self.preview(state, name, **kwargs)
         done = self.apply(state, name, **kwargs)
         assert done["result"] is True, done
         assert preview["result"] is (None if done["changes"] else True), preview
-        assert set(preview["changes"]) == set(done["changes"])
+        assert preview["changes"] == done["changes"]
         again = self.apply(state, name, **kwargs)
         assert (again["result"], again["changes"]) == (True, {}), again
         assert self.preview(state, name, **kwargs)["result"] is True
@@ -88,9 +92,13 @@ def _minion(tmp_path_factory: pytest.TempPathFactory) -> Minion:
 
 
 @pytest.fixture
-def minion(_minion: Minion) -> Iterator[Minion]:
-    """The minion, with no function replaced."""
+def minion(_minion: Minion, tmp_path: Path) -> Iterator[Minion]:
+    """The minion, with no function replaced, and its notes of due restarts in a place of the test's own."""
+    for word in ("note", "reasons", "forget"):
+        function = f"unit_restart.{word}"
+        _minion.replace(function, partial(_minion.plain(function), directory=tmp_path / "restarts"))
     yield _minion
+    _minion.functions.pack["__context__"].clear()
     _minion.restore()
 
 

@@ -359,6 +359,7 @@ class Apt:
     def __init__(self, minion: Minion, installed: dict[str, str], known: dict[str, str]) -> None:
         self.installed, self.known, self.calls = installed, known, []
         minion.replace("pkg.list_pkgs", lambda: dict(self.installed))
+        minion.replace("pkg.latest_version", self.latest_version)
         minion.replace("pkg.refresh_db", lambda **_options: self.calls.append("refresh"))
         minion.replace("pkg.upgrade", self.upgrade)
         minion.replace("pkg.install", self.install)
@@ -367,6 +368,12 @@ class Apt:
     def install(self, pkgs: list[str], refresh: bool, **_options: Any) -> None:
         self.calls.append(f"install {' '.join(pkgs)}, refresh {refresh}")
         self.installed |= {package: self.known[package] for package in pkgs if package in self.known}
+
+    def latest_version(self, *names: str, refresh: bool) -> str | dict[str, str]:
+        """As Salt has it: "" for a package that no source has, a text for one name, a mapping for several."""
+        assert refresh is False
+        found = {name: self.known.get(name, "") for name in names}
+        return found if len(names) > 1 else found[names[0]]
 
     def upgrade(self, refresh: bool) -> dict[str, Any]:
         self.calls.append(f"upgrade, refresh {refresh}")

@@ -132,6 +132,7 @@ UnitFileState=enabled
 NeedDaemonReload=yes
 ConditionResult=yes
 ConditionTimestampMonotonic=5143265
+MainPID=311
 
 Id=chrony.service
 LoadState=loaded
@@ -141,6 +142,7 @@ UnitFileState=disabled
 NeedDaemonReload=no
 ConditionResult=no
 ConditionTimestampMonotonic=0
+MainPID=0
 """
 
 
@@ -148,10 +150,12 @@ def test_facts_of_units() -> None:
     unit = module("unit")
     crio, chrony = (unit.describe(block) for block in unit.parse_show(SHOW))
     assert crio == {
-        "loaded": True, "active": True, "state": "active (running)", "enabled": True, "stale": True, "barred": False
+        "loaded": True, "masked": False, "active": True, "state": "active (running)", "enabled": True, "stale": True,
+        "barred": False, "pid": 311,
     }  # fmt: skip
     assert chrony == {
-        "loaded": True, "active": False, "state": "inactive (dead)", "enabled": False, "stale": False, "barred": False
+        "loaded": True, "masked": False, "active": False, "state": "inactive (dead)", "enabled": False, "stale": False,
+        "barred": False, "pid": 0,
     }  # fmt: skip
 
 
@@ -159,6 +163,22 @@ def test_a_unit_whose_condition_did_not_hold_is_barred() -> None:
     unit = module("unit")
     tried = unit.parse_show(SHOW)[1] | {"ConditionTimestampMonotonic": "7200"}
     assert unit.describe(tried)["barred"] is True
+
+
+@pytest.mark.parametrize(
+    ("state", "facts"),
+    [
+        # systemctl mask, and a link to /dev/null made by hand before systemd has looked
+        ({"LoadState": "masked", "UnitFileState": "masked"}, {"masked": True, "enabled": False}),
+        ({"LoadState": "loaded", "UnitFileState": "masked-runtime"}, {"masked": True, "enabled": False}),
+        # gone with the next boot
+        ({"UnitFileState": "enabled-runtime"}, {"masked": False, "enabled": False}),
+    ],
+)
+def test_units_that_will_not_start_at_boot(state: dict[str, str], facts: dict[str, bool]) -> None:
+    unit = module("unit")
+    found = unit.describe(unit.parse_show(SHOW)[0] | state)
+    assert {key: found[key] for key in facts} == facts
 
 
 @pytest.mark.parametrize(
