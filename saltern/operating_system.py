@@ -117,12 +117,24 @@ def build(cluster: Cluster, node: Node) -> dict[str, Any]:
         "obsolete_sysctl": list(OBSOLETE_SYSCTL) if kubernetes else [],
         "directories": directories(cluster, node),
         "bind_mounts": bind_mounts(cluster.paths.sandbox) if kubernetes else [],
-        "hosts": {str(row.address): [row.name] for row in cluster.nodes.values()},
+        "hosts": hosts(cluster, node),
         "services": [
             *(["nftables.service"] if kubernetes else []),
             *(["chrony.service"] if time_sync else []),
         ],
     }
+
+
+def hosts(cluster: Cluster, node: Node) -> dict[str, list[str]]:
+    """The names that a node knows without asking anyone: {address: [names]}, in table order.
+
+    Its own (kubeadm wants it), the load balancers', and, where those are spoken to, the control plane's. Not the
+    workers': nothing on a node calls another by such a name, and each new worker would change every node.
+    """
+    known = {node.name, *(row.name for row in cluster.load_balancers)}
+    if node.role != "worker":
+        known |= {row.name for row in cluster.control_plane}
+    return {str(row.address): [row.name] for row in cluster.nodes.values() if row.name in known}
 
 
 def sysctl(node: Node) -> dict[str, dict[str, str]]:

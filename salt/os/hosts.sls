@@ -1,3 +1,3 @@
-Every node knows the names of the others:
+The node knows the names that it needs:
   hosts_file.present:
     - entries: {{ pillar.saltern.os.hosts | json }}

@@ -6,7 +6,7 @@
 #   modules      kernel modules, before sysctl: the net.bridge keys come with one
 #   services     nftables, time synchronisation
 #   sysctl       the three profiles
-#   hosts        the names of all nodes
+#   hosts        the names that a node needs: its own, the load balancers', the control plane's
 #   mounts       bind mounts into the sandbox
 # Undone by os.clean.
 include:

@@ -62,7 +62,7 @@ def test_a_node_is_prepared_once_and_given_back(node: ScratchNode, pillar: dict[
         assert (failed(again), changed(again)) == ({}, set())
 
     assert node.run(["sysctl", "-n", "net.ipv4.conf.all.forwarding"]).strip() == "1"
-    assert node.run(["getent", "hosts", "saw-k8s-m-01"]).split() == ["192.168.100.151", "saw-k8s-m-01"]
+    assert node.run(["getent", "hosts", "saw-k8s-ha-01"]).split() == ["192.168.100.150", "saw-k8s-ha-01"]
     owners = node.run(["stat", "-c", "%U:%G %a", "/opt/provisioner/logs", "/opt/sandbox/etc/crio/keys"])
     assert owners.splitlines() == ["k8s:k8s 755", "root:root 700"]
 

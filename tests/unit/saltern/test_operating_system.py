@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from saltern import operating_system
+from saltern import node_pillar, operating_system
 from tests.unit.saltern.definitions import shipped
 
 WORK = "/tmp/provisioner"  # noqa: S108 - the path that document 0 names
@@ -71,10 +71,30 @@ def test_a_load_balancer_carries_connections_and_no_pods(tmp_path):
     assert sandbox == ["/opt/sandbox", "/opt/sandbox/etc", "/opt/sandbox/etc/provisioner"]
 
 
-def test_every_node_knows_every_name(tmp_path):
-    hosts = built(tmp_path)["hosts"]
-    assert hosts["192.168.100.150"] == ["saw-k8s-ha-01"]
-    assert len(hosts) == 8
+BALANCER = {"192.168.100.150": ["saw-k8s-ha-01"]}
+CONTROL_PLANE = {f"192.168.100.15{last}": [f"saw-k8s-m-0{last}"] for last in (1, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("saw-k8s-ha-01", BALANCER | CONTROL_PLANE),
+        ("saw-k8s-m-02", BALANCER | CONTROL_PLANE),
+        ("saw-k8s-w-01", BALANCER | {"192.168.100.154": ["saw-k8s-w-01"]}),
+    ],
+)
+def test_a_node_knows_the_names_that_it_needs(tmp_path, name, known):
+    assert built(tmp_path, name)["hosts"] == known
+
+
+def test_a_further_worker_changes_no_other_node(tmp_path):
+    """What it costs to add one must not grow with the cluster."""
+    row = {"role": "worker", "address": "192.168.100.160", "cpus": 2, "memory_gib": 16, "disk_gib": 20}
+    before, after = shipped(tmp_path / "a"), shipped(tmp_path / "b", {"nodes": {"saw-k8s-w-05": row}})
+    for name in before.nodes:
+        told, then = (node_pillar.build(cluster, name)["saltern"] for cluster in (before, after))
+        changed = {key for key in told if told[key] != then[key]}
+        assert changed == {"nodes"}  # a list that no state uses
 
 
 def test_bind_mounts(tmp_path):
