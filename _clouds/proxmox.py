@@ -45,7 +45,7 @@ if CHECKOUT not in sys.path:
     sys.path.insert(0, CHECKOUT)
 
 try:
-    from saltern import definition
+    from saltern import definition, runbooks
     from saltern.findings import DefinitionError
     from saltern.proxmox import inventory, machine, placement, remove
     from saltern.proxmox import settings as provider_settings
@@ -102,7 +102,7 @@ def get_configured_provider():
     try:
         provider_settings.read(_alias(), found)
     except ProxmoxError as err:
-        log.error("%s", err)
+        log.error("%s", runbooks.told(err))
         return False
     return found
 
@@ -516,7 +516,7 @@ def _connected():
         finally:
             api.close()
     except (ProxmoxError, CreateFailedError, DefinitionError) as err:
-        raise SaltCloudSystemExit(str(err)) from err
+        raise SaltCloudSystemExit(runbooks.told(err)) from err
 
 
 @contextmanager
@@ -545,7 +545,7 @@ def _definition():
     try:
         return definition.load(_setting("pillar_dirs"), _state_dir())
     except DefinitionError as err:
-        raise SaltCloudSystemExit(str(err)) from err
+        raise SaltCloudSystemExit(runbooks.told(err)) from err
 
 
 def _state_dir():

@@ -12,7 +12,7 @@ import salt.loader
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from saltern import definition, readiness, record, report, stages
+from saltern import definition, readiness, record, report, runbooks, stages
 from saltern import plan as plans
 from saltern.run import EXPECTED, Run, StageError, settings
 from saltern.steps import Call, Step
@@ -34,7 +34,9 @@ def validate():
     found = definition.check(**definition.places(__opts__.get("saltern", {})))
     warnings = [str(finding) for finding in found.warnings]
     if found.errors:
-        return {"retcode": 1, "errors": [str(finding) for finding in found.errors], "warnings": warnings}
+        pages = runbooks.see([finding.code for finding in found.errors], indent="").splitlines()
+        errors = [str(finding) for finding in found.errors]
+        return {"retcode": 1, "errors": errors, "warnings": warnings, "more": [line for line in pages if line]}
     return {"valid": f"{found.cluster.name}: {len(found.cluster.nodes)} nodes", "warnings": warnings}
 
 
@@ -193,7 +195,7 @@ def _answered(work, test=False):
     try:
         told = work(run)
     except EXPECTED as err:
-        return {"retcode": 1, "error": str(err)}
+        return {"retcode": 1, "error": runbooks.told(err)}
     finally:
         run.close(record.SUCCEEDED)
     return {"data": told, "outputter": "txt"} if isinstance(told, str) else told

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from saltern import runbooks
 from saltern.steps import Call
 
 # Salt's functions whose return is a mapping of state results; everything else returns a plain value.
 STATE_FUNCTIONS = frozenset({"state.apply", "state.sls", "state.highstate", "state.single", "state.sls_id"})
 
 
-def failed_states(value: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(state ID, comment) of the states that failed; those that did not run because another failed are left out."""
+class Fault(NamedTuple):
+    """What is wrong with an answer: the failed state's ID (or ""), the cause, the code of its runbook."""
+
+    state_id: str
+    cause: str
+    code: str
+
+
+def failed_states(value: Mapping[str, Any]) -> list[Fault]:
+    """The states that failed; those that did not run because another failed are left out."""
     failed = [(key, ret) for key, ret in value.items() if isinstance(ret, Mapping) and ret.get("result") is False]
     causes = [(key, ret) for key, ret in failed if ret.get("__state_ran__", True)]
-    return [(state_id(key, ret), one_line(ret.get("comment", ""))) for key, ret in (causes or failed)]
+    return [
+        Fault(state_id(key, ret), one_line(ret.get("comment", "")), runbooks.of_state(key.split("_|-")[0]))
+        for key, ret in (causes or failed)
+    ]
 
 
 def changed_states(value: Any) -> list[str]:
@@ -39,18 +51,19 @@ def one_line(text: Any, limit: int = 600) -> str:
     return line if len(line) <= limit else f"{line[: limit // 3]} ... {line[-limit * 2 // 3 :]}"
 
 
-def faults(function: str, value: Any, ok: bool) -> list[tuple[str, str]]:
-    """What is wrong with a node's answer: [(state ID or "", cause)], empty when nothing is.
+def faults(function: str, value: Any, ok: bool) -> list[Fault]:
+    """What is wrong with a node's answer, empty when nothing is.
 
     A state function that returns no mapping did not run its states (the SLS does not render, another state run is under
     way): Salt then returns a list of messages or a text.
     """
     if function in STATE_FUNCTIONS:
         if not isinstance(value, Mapping):
-            return [("", one_line("; ".join(map(str, value)) if isinstance(value, list) else value))]
-        failed = failed_states(value)
-        return failed or ([] if ok else [("", "the node reports a failure without naming a state")])
-    return [] if ok else [("", one_line(value))]
+            text = "; ".join(map(str, value)) if isinstance(value, list) else value
+            return [Fault("", one_line(text), "states-not-run")]
+        unnamed = Fault("", "the node reports a failure without naming a state", "state-failed")
+        return failed_states(value) or ([] if ok else [unnamed])
+    return [] if ok else [Fault("", one_line(value), runbooks.of_function(function))]
 
 
 def changed(call: Call, value: Any) -> list[str]:

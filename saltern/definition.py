@@ -135,4 +135,5 @@ def located(problem: Problem, document: source.Document) -> Finding:
         problem.remedy,
         place.file if place else None,
         place.line if place else None,
+        problem.code,
     )

@@ -20,6 +20,7 @@ class Finding:
         remedy: what to write instead, or what to type.
         file: the file to edit, if known.
         line: its line (1-based), if known.
+        code: the runbook of its kind.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Finding:
     remedy: str
     file: Path | None = None
     line: int | None = None
+    code: str = "definition-file"
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file or "")
@@ -42,6 +44,7 @@ class DefinitionError(Exception):
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(findings)
         self.findings = tuple(findings)
+        self.codes = tuple(dict.fromkeys(finding.code for finding in findings))
 
     def __str__(self) -> str:
         count = len(self.findings)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from saltern.answers import changed, faults
+from saltern import runbooks
+from saltern.answers import Fault, changed, faults
 from saltern.steps import (
     Answer,
     Call,
@@ -129,7 +130,7 @@ class Job:
         self._stopped = True
         for running in list(self._running.values()):
             for node in list(running.watched):
-                self._lose(running, node, "given up: the job was interrupted")
+                self._lose(running, node, "given up: the job was interrupted", "run-interrupted")
         owed = [s.key for s in self.steps.values() if s.always and any(k in self.outcomes for k in s.after)]
         return self.run(owed)
 
@@ -177,7 +178,7 @@ class Job:
         try:
             running.call = step.call if isinstance(step.call, Call) else step.call(self.outcomes)
         except StepError as err:
-            self._problem(running, "", str(err))
+            self._problem(running, "", str(err), err.codes[0])
         self._ask_next(running)
 
     def _ask_next(self, running: _Running) -> None:
@@ -194,7 +195,7 @@ class Job:
         try:
             published = self.transport.publish(nodes, call.function, call.arg, call.kwarg)
         except TransportError as err:
-            self._problem(running, "", str(err))
+            self._problem(running, "", str(err), err.codes[0])
             return
         now = self.clock()
         self._by_jid[published.jid] = running
@@ -203,7 +204,7 @@ class Job:
                 running.watched[node] = _Watch(published.jid, asked=now, last_sign=now)
             else:
                 cause = "the master has no accepted key of this minion"
-                self._problem(running, node, cause, f"salt-key -l all; salt-key -f {node}")
+                self._problem(running, node, cause, "minion-key-missing", f"salt-key -l all; salt-key -f {node}")
 
     def _end(self, running: _Running) -> None:
         running.outcome.ended = self.clock()
@@ -236,9 +237,9 @@ class Job:
         )
         found = faults(running.call.function, event.value, event.ok)
         if not found and running.step.judge and (cause := running.step.judge(event.node, event.value)):
-            found = [("", cause)]
-        for state, cause in found:
-            self._problem(running, event.node, cause, state=state)
+            found = [Fault("", cause, runbooks.of_function(running.call.function))]
+        for fault in found:
+            self._problem(running, event.node, fault.cause, fault.code, state=fault.state_id)
         if not running.watched:
             self._ask_next(running)
 
@@ -253,9 +254,8 @@ class Job:
         watch.gone += 1
         watch.last_sign = self.clock() - self.patience.silent_s + self.patience.recheck_s
         if watch.gone >= self.patience.strikes:
-            self._lose(
-                running, event.node, "its minion returned nothing and no longer runs the job (was it restarted?)"
-            )
+            cause = "its minion returned nothing and no longer runs the job (was it restarted?)"
+            self._lose(running, event.node, cause, "minion-lost")
 
     # -- who is silent -----------------------------------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class Job:
             watch.probed, watch.unanswered = None, watch.unanswered + 1
             if watch.unanswered >= self.patience.strikes:
                 silence = f"its minion has not answered for {now - watch.last_sign:.0f} s"
-                self._lose(running, node, f"{silence} (node down, minion stopped or network cut)")
+                self._lose(running, node, f"{silence} (node down, minion stopped or network cut)", "minion-lost")
 
     def _enforce_deadlines(self) -> None:
         now = self.clock()
@@ -297,18 +297,20 @@ class Job:
                 if now - watch.asked >= running.step.deadline_s:
                     last = f', last state done: "{watch.state_id}"' if watch.state_id else ""
                     late = f"not done within {running.step.deadline_s:.0f} s{last}"
-                    self._lose(running, node, f"{late}; the node may still be at it")
+                    self._lose(running, node, f"{late}; the node may still be at it", "step-too-slow")
 
-    def _lose(self, running: _Running, node: str, cause: str) -> None:
+    def _lose(self, running: _Running, node: str, cause: str, code: str) -> None:
         running.watched.pop(node)
         remedy = f"salt {node} test.ping   (and on the node: journalctl -u salt-minion -n 50)"
-        self._problem(running, node, cause, remedy)
+        self._problem(running, node, cause, code, remedy)
         if not running.watched:
             self._ask_next(running)
 
-    def _problem(self, running: _Running, node: str, cause: str, remedy: str = "", state: str = "") -> None:
+    def _problem(
+        self, running: _Running, node: str, cause: str, code: str, remedy: str = "", state: str = ""
+    ) -> None:
         remedy = remedy or running.step.remedy or self.next_command
-        problem = Problem(node, running.step.title, cause, remedy, state)
+        problem = Problem(node, running.step.title, cause, remedy, state, code)
         running.outcome.problems.append(problem)
         self.report(f"FAILED {problem}")
         self._changed = True

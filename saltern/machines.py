@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from saltern import runbooks
 from saltern.run import Run, StageError, Ticker
 from saltern.steps import Problem
 
@@ -44,14 +45,16 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
         try:
             process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)  # noqa: S603
         except OSError as error:
-            raise StageError(_problem(run.again, "", f"{command[0]} cannot be run: {error}")) from error
+            cause = f"{command[0]} cannot be run: {error}"
+            raise StageError(_problem(run.again, "", cause, "salt-cloud-failed")) from error
         try:
             ended = _follow(run, process, err, phases, run.clock() + deadline_s)
         finally:
             _stop(process)
         texts = [_text(file) for file in (out, err)]
     if not ended:
-        raise StageError(_problem(run.again, "", f"not done within {deadline_s:.0f} s: {_phases(phases)}"))
+        cause = f"not done within {deadline_s:.0f} s: {_phases(phases)}"
+        raise StageError(_problem(run.again, "", cause, "salt-cloud-failed"))
     return judge(run.again, process.returncode, *texts)
 
 
@@ -105,9 +108,11 @@ def judge(again: str, code: int | None, out: str, err: str) -> list[str]:
     hold "Error".
     """
     entries = json_in(out)
-    problems = [_problem(again, name, str(entry["Error"])) for name, entry in entries.items() if _failed(entry)]
+    problems = [_of_driver(again, name, str(entry["Error"])) for name, entry in entries.items() if _failed(entry)]
     if not problems and code:
-        problems = [_problem(again, "", f"salt-cloud ended with exit code {code}: {_tail(err or out)}")]
+        text, runbook = runbooks.split(err or out)
+        cause = f"salt-cloud ended with exit code {code}: {_tail(text)}"
+        problems = [_problem(again, "", cause, runbook or "salt-cloud-failed")]
     if problems:
         raise StageError(*problems)
     return [name for name, entry in entries.items() if isinstance(entry, Mapping) and "Message" not in entry]
@@ -168,5 +173,11 @@ def _tail(text: str) -> str:
     return " / ".join(line.strip() for line in text.splitlines()[-TAIL_LINES:] if line.strip())
 
 
-def _problem(again: str, name: str, cause: str) -> Problem:
-    return Problem(name, "Machine", cause, f"{again} (what was made stays; salt-cloud -Q lists it)")
+def _of_driver(again: str, name: str, error: str) -> Problem:
+    """What the driver says about one machine: it names the runbook itself."""
+    cause, code = runbooks.split(error)
+    return _problem(again, name, cause, code or "machine-not-created")
+
+
+def _problem(again: str, name: str, cause: str, code: str) -> Problem:
+    return Problem(name, "Machine", cause, f"{again} (what was made stays; salt-cloud -Q lists it)", code=code)

@@ -139,6 +139,10 @@ class Picture:
 class PlanError(Exception):
     """The cluster is in a state that no step may be tried on: text says which, why, and what to type."""
 
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.codes = (code,)
+
 
 def bring_up(picture: Picture) -> list[Step]:
     """The steps from what the picture shows to the whole table. Raises PlanError when it must not be tried."""
@@ -157,14 +161,16 @@ def _placed(step: Step, present: Collection[str]) -> Step:
 
 def _refuse(picture: Picture) -> None:
     if not picture.table.control_plane:
-        raise PlanError("the table has no control-plane node: add a row with role control_plane to pillar/cluster.sls")
+        text = "the table has no control-plane node: add a row with role control_plane to pillar/cluster.sls"
+        raise PlanError(text, "definition-nodes")
     if picture.members and picture.source is None:
-        raise PlanError(
+        text = (
             f"{', '.join(picture.members)}: belong to a cluster, but no control-plane node of the table is healthy: a "
             "new cluster beside the old one would split it, so nothing is tried. See what is wrong: "
             f"salt {picture.members[0]} kubeadm.status; stopped services are mended by: salt '*' state.apply; nodes of "
             "a cluster that is gone are wiped by: salt NODE kubeadm.reset confirm=NODE"
         )
+        raise PlanError(text, "control-plane-unhealthy")
 
 
 def _after(key: str, present: Collection[str]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class Problem:
         value: what is written there; "" to show nothing.
         reads: other keys that the rule looked at: when one of those is broken, the problem is not reported.
         warning: doubtful, not wrong.
+        code: the runbook of its kind; :mod:`saltern.rules` gives the rules' problems theirs.
     """
 
     key: Key
@@ -31,6 +32,7 @@ class Problem:
     value: object = ""
     reads: tuple[Key, ...] = ()
     warning: bool = False
+    code: str = "definition-key"
 
 
 @dataclass(frozen=True)

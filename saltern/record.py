@@ -34,9 +34,13 @@ TAKE_S, ASK_AGAIN_S = 0.5, 0.05
 class LockedError(Exception):
     """Another operation is at work on the cluster: text says who, what, since when."""
 
+    codes = ("cluster-locked",)
+
 
 class RecordError(Exception):
     """A record is not there or cannot be read: text says which, and what to type."""
+
+    codes = ("record-unreadable",)
 
 
 def timestamp() -> str:

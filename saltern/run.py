@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from saltern import definition, record
+from saltern import definition, record, runbooks
 from saltern.findings import DefinitionError
 from saltern.job import Job, seconds_text
 from saltern.model import Cluster
@@ -51,7 +51,12 @@ class StageError(Exception):
         self.problems = list(problems)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
+        # Of problems of one kind in a row, the last one leads to their runbook.
+        following = [problem.code for problem in self.problems[1:]] + [""]
+        return "\n".join(
+            problem.told() if problem.code == code else str(problem)
+            for problem, code in zip(self.problems, following, strict=True)
+        )
 
 
 # What a stage may meet and tell in one message; anything else is a defect and shows its traceback.
@@ -70,6 +75,13 @@ def settings(options: Mapping[str, Any]) -> dict[str, Any]:
         "patience": Patience(silent_s=own.get("silent_s", 15.0), answer_s=float(options["gather_job_timeout"])),
         "keep_runs": int(own.get("keep_runs", record.KEEP_RUNS)),
     }
+
+
+def _problems(title: str, err: Exception) -> list[Problem]:
+    """What stopped a stage, as problems for the record."""
+    if isinstance(err, StageError):
+        return err.problems
+    return [Problem("", title, str(err), code=code) for code in getattr(err, "codes", ("",))]
 
 
 @dataclass
@@ -176,10 +188,10 @@ class Run:
         try:
             told = work()
         except EXPECTED as err:
-            told = Told(str(err), result=False)
+            told = Told(runbooks.told(err), result=False)
             self.failed_stage = title
             self._note(title, started, told, record.FAILED)
-            self.close(record.FAILED, err.problems if isinstance(err, StageError) else [Problem("", title, str(err))])
+            self.close(record.FAILED, _problems(title, err))
             return told
         except BaseException as err:
             self._give_up(title, started, type(err).__name__)

@@ -213,7 +213,7 @@ def verified(run: Run, deadline_s: float, fetch: Callable[[str], str] | None = N
     remedy = (
         "kubectl -n metallb-system logs ds/metallb-speaker --tail 20; is the address free? ip neigh; then " + run.again
     )
-    raise StageError(Problem("", "Test service", cause, remedy))
+    raise StageError(Problem("", "Test service", cause, remedy, code="service-not-answering"))
 
 
 def get(url: str) -> str:

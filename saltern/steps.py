@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from saltern import runbooks
+
 
 class TransportError(Exception):
     """The call could not be published (no master, no key): text says what and what to type."""
 
+    codes = ("salt-master-lost",)
+
 
 class StepError(Exception):
     """A step cannot make its call from what the steps before it found: text says what is missing."""
+
+    codes = ("call-failed",)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Problem:
     """One thing that went wrong: on which node, in which step, why, and what to type next.
 
     ``state_id`` is the failed state when a state failed. ``node`` is empty when no single node is to blame.
-    ``code`` is the problem's short, stable name, where it has one (:data:`saltern.preflight_codes.CODES`).
+    ``code`` is the problem's short, stable name, which its runbook bears (:data:`saltern.runbooks.CODES`).
     """
 
     node: str
@@ -88,6 +94,10 @@ class Problem:
     code: str = ""
 
     def __str__(self) -> str:
+        return self.told() + runbooks.see([self.code])
+
+    def told(self) -> str:
+        """The problem without the way to its runbook."""
         where = f"{self.node}: " if self.node else ""
         state = f'"{self.state_id}": ' if self.state_id else ""
         remedy = f"\n    next: {self.remedy}" if self.remedy else ""

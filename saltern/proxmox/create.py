@@ -16,9 +16,9 @@ from saltern.proxmox.errors import (
     AgentNotRunningError,
     BusyError,
     MachineIdTakenError,
+    MachineSilentError,
     NotFoundError,
     ProxmoxError,
-    TimedOutError,
 )
 from saltern.proxmox.inventory import Inventory, Machine
 from saltern.proxmox.journal import Journal, Record
@@ -105,6 +105,7 @@ class CreateFailedError(Exception):
         self.name = name
         self.cause = cause
         self.outcome = outcome
+        self.codes = getattr(cause, "codes", ("machine-not-created",))
 
     def __str__(self) -> str:
         return f"{self.name} was not created. {self.cause}\n{self.outcome}"
@@ -324,7 +325,7 @@ class Creation:
     def _no_answer(self, spec: MachineSpec, created: Machine, status: str) -> ProxmoxError:
         reported = ", ".join(_agent_addresses(self.api, created)) or "nothing"
         what = "its minion" if self.order.answer == "minion" else f"its guest agent with {spec.address}"
-        return TimedOutError(
+        return MachineSilentError(
             f"Waiting for {spec.name} ({created.vmid} on {created.node})",
             f"{what} did not answer within {self.order.limits.answer_s:.0f} s; Proxmox has the machine as {status}, "
             f"its guest agent reports {reported}",
@@ -354,6 +355,8 @@ class Creation:
 
 class UnmendedError(Exception):
     """What an earlier create left could not be removed."""
+
+    codes = ("machine-leftover",)
 
     def __str__(self) -> str:
         return "An earlier create of this machine ended half way, and what it made could not be removed."

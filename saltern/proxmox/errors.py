@@ -17,7 +17,11 @@ class ProxmoxError(Exception):
         call: what was asked, e.g. "POST nodes/pve/qemu/9000/clone".
         text: Proxmox's own words.
         remedy: what the operator can do, as a full sentence.
+
+    ``codes`` names the runbook of each kind (:data:`saltern.runbooks.CODES`).
     """
+
+    codes: tuple[str, ...] = ("proxmox-refused",)
 
     def __init__(self, call: str, text: str, remedy: str) -> None:
         super().__init__(call, text, remedy)
@@ -32,45 +36,67 @@ class ProxmoxError(Exception):
 class SettingsError(ProxmoxError):
     """The provider file cannot be used: no call was made."""
 
+    codes = ("proxmox-settings",)
+
 
 class CredentialsError(ProxmoxError):
     """401: the user, password or token is not accepted."""
+
+    codes = ("proxmox-credentials",)
 
 
 class PermissionDeniedError(ProxmoxError):
     """403: the user or token lacks a privilege."""
 
+    codes = ("proxmox-permission",)
+
 
 class CertificateNotTrustedError(ProxmoxError):
     """TLS: the API's certificate is not signed by an authority that we trust, or is for another name."""
+
+    codes = ("proxmox-certificate",)
 
 
 class UnreachableError(ProxmoxError):
     """Nothing answers at the provider's url and port."""
 
+    codes = ("proxmox-away",)
+
 
 class NodeOfflineError(ProxmoxError):
     """595 or 596: the API answers, but the Proxmox node that the call is for does not."""
+
+    codes = ("proxmox-node-offline",)
 
 
 class NotFoundError(ProxmoxError):
     """The machine, node or storage is not there (any more)."""
 
+    codes = ("proxmox-not-found",)
+
 
 class UnknownTemplateError(NotFoundError):
     """No template of the wanted name on any Proxmox node."""
+
+    codes = ("proxmox-template-unknown",)
 
 
 class StorageFullError(ProxmoxError):
     """No room for the disk or image."""
 
+    codes = ("proxmox-storage-full",)
+
 
 class BusyError(ProxmoxError):
     """Proxmox timed out waiting for one of its own locks: the same call may succeed later."""
 
+    codes = ("proxmox-busy",)
+
 
 class MachineIdTakenError(ProxmoxError):
     """Somebody else got the same machine number: cluster/nextid reserves nothing."""
+
+    codes = ("proxmox-id-taken",)
 
 
 class TaskFailedError(ProxmoxError):
@@ -79,6 +105,8 @@ class TaskFailedError(ProxmoxError):
     Args:
         log: the task's last log lines.
     """
+
+    codes = ("proxmox-task-failed",)
 
     def __init__(self, call: str, text: str, remedy: str, log: Sequence[str] = ()) -> None:
         super().__init__(call, text, remedy)
@@ -92,9 +120,19 @@ class TaskFailedError(ProxmoxError):
 class TimedOutError(ProxmoxError):
     """Something did not happen within its time limit."""
 
+    codes = ("proxmox-timed-out",)
+
+
+class MachineSilentError(TimedOutError):
+    """A new machine was started and did not answer."""
+
+    codes = ("machine-silent",)
+
 
 class AgentNotRunningError(ProxmoxError):
     """The guest agent does not answer: the machine is not up yet, or its image has none."""
+
+    codes = ("proxmox-agent-silent",)
 
 
 class RefusedError(ProxmoxError):

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from saltern import record
+from saltern import record, runbooks
 from tests.integration.jobs.conftest import SERVICE_PORT
 
 BRING_UP = "include:\n  - orchestrate.cluster\n"
@@ -91,6 +91,7 @@ def test_a_failed_state_stops_the_run_and_names_node_state_cause_and_command(orc
     assert result.returncode == 1
     assert comment(result, "bad") == (
         'job-w: bad: "This goes wrong": the disk is full\n    next: salt-run state.orchestrate orchestrate.story'
+        f"\n    see {runbooks.DIRECTORY}/state-failed.md"
     )
     assert [ret["__id__"] for ret in returned(result).values()] == ["bad"]
 

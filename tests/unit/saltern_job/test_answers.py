@@ -20,12 +20,13 @@ REQUISITE = {
 
 
 def test_only_causes_are_failures():
-    assert failed_states(REQUISITE) == [("This goes wrong", "the disk is full")]
+    assert failed_states(REQUISITE) == [("This goes wrong", "the disk is full", "state-failed")]
 
 
 def test_a_requisite_failure_alone_is_told():
     alone = {key: ret for key, ret in REQUISITE.items() if "waits" in key}
-    assert failed_states(alone) == [("This waits for it", "One or more requisite failed: bad.This goes wrong")]
+    (fault,) = failed_states(alone)
+    assert fault[:2] == ("This waits for it", "One or more requisite failed: bad.This goes wrong")
 
 
 def test_state_id_from_the_key_when_the_state_did_not_run():
@@ -40,18 +41,20 @@ def test_changed_states_in_the_order_of_the_run():
 
 def test_an_sls_that_does_not_render_is_a_failure():
     assert faults("state.apply", ["Rendering SLS 'base:broken' failed: Jinja", "second"], False) == [
-        ("", "Rendering SLS 'base:broken' failed: Jinja; second")
+        ("", "Rendering SLS 'base:broken' failed: Jinja; second", "states-not-run")
     ]
-    assert faults("state.apply", "'state.apply' is not available.", False) == [("", "'state.apply' is not available.")]
+    unavailable = "'state.apply' is not available."
+    assert faults("state.apply", unavailable, False) == [("", unavailable, "states-not-run")]
 
 
 def test_a_state_run_that_failed_without_a_failed_state_is_a_failure():
-    assert faults("state.apply", {}, False) == [("", "the node reports a failure without naming a state")]
+    (fault,) = faults("state.apply", {}, False)
+    assert fault[:2] == ("", "the node reports a failure without naming a state")
     assert faults("state.apply", states(A=True), True) == []
 
 
 def test_a_function_fails_when_the_node_says_so():
-    assert faults("kubeadm.status", "Traceback ...", False) == [("", "Traceback ...")]
+    assert faults("kubeadm.status", "Traceback ...", False) == [("", "Traceback ...", "call-failed")]
     assert faults("kubeadm.status", False, True) == []
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from saltern import runbooks
 from saltern.job import Job
 from saltern.steps import Call, Patience, Step, StepError, TransportError
 from tests.unit.saltern_job.fakes import FIND_JOB, Clock, FakeMaster, Reaction, states
@@ -68,7 +69,8 @@ def test_one_at_a_time_stops_at_the_first_failure(stage):
 def test_a_failure_names_node_step_cause_and_what_to_type(stage):
     stage.master.react("n1", "fun.a", Reaction(value="the disk\nis full", ok=False))
     (problem,) = stage.job(step("a")).run()
-    assert str(problem) == "n1: Title of a: the disk is full\n    next: salt-run again"
+    assert problem.told() == "n1: Title of a: the disk is full\n    next: salt-run again"
+    assert str(problem) == problem.told() + f"\n    see {runbooks.DIRECTORY}/call-failed.md"
     assert stage.lines[0] == (1.0, f"FAILED {problem}")
 
 
