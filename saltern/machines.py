@@ -19,6 +19,8 @@ from saltern.steps import Problem
 # A driver's line about one machine on standard error: "saw-k8s-w-01: cloning from 9000".
 SAID = re.compile(r"^(?P<name>[a-z0-9][-a-z0-9.]*): (?P<what>\S.*)$")
 TAIL_LINES = 8
+# The runbook when salt-cloud fails as a whole and the driver names none.
+_NO_SALT_CLOUD = "salt-cloud-failed"
 STOP_S = 10.0
 # One query of Proxmox, or one start of a few machines, on a loaded host.
 ASK_S = 120.0
@@ -46,7 +48,7 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
             process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)  # noqa: S603
         except OSError as error:
             cause = f"{command[0]} cannot be run: {error}"
-            raise StageError(_problem(run.again, "", cause, "salt-cloud-failed")) from error
+            raise StageError(_problem(run.again, "", cause, _NO_SALT_CLOUD)) from error
         try:
             ended = _follow(run, process, err, phases, run.clock() + deadline_s)
         finally:
@@ -54,7 +56,7 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
         texts = [_text(file) for file in (out, err)]
     if not ended:
         cause = f"not done within {deadline_s:.0f} s: {_phases(phases)}"
-        raise StageError(_problem(run.again, "", cause, "salt-cloud-failed"))
+        raise StageError(_problem(run.again, "", cause, _NO_SALT_CLOUD))
     return judge(run.again, process.returncode, *texts)
 
 
@@ -94,10 +96,9 @@ def _asked(run: Run, words: list[str]) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=ASK_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as err:
-        raise StageError(_problem(run.again, "", f"{words[0]}: {err}")) from err
+        raise StageError(_problem(run.again, "", f"{words[0]}: {err}", _NO_SALT_CLOUD)) from err
     if done.returncode:
-        cause = f"{' '.join(words)} ended with exit code {done.returncode}: {_tail(done.stderr or done.stdout)}"
-        raise StageError(_problem(run.again, "", cause))
+        raise StageError(_ended(run.again, words, done.returncode, done.stderr or done.stdout))
     return done.stdout
 
 
@@ -110,12 +111,17 @@ def judge(again: str, code: int | None, out: str, err: str) -> list[str]:
     entries = json_in(out)
     problems = [_of_driver(again, name, str(entry["Error"])) for name, entry in entries.items() if _failed(entry)]
     if not problems and code:
-        text, runbook = runbooks.split(err or out)
-        cause = f"salt-cloud ended with exit code {code}: {_tail(text)}"
-        problems = [_problem(again, "", cause, runbook or "salt-cloud-failed")]
+        problems = [_ended(again, ["salt-cloud"], code, err or out)]
     if problems:
         raise StageError(*problems)
     return [name for name, entry in entries.items() if isinstance(entry, Mapping) and "Message" not in entry]
+
+
+def _ended(again: str, words: Sequence[str], code: int, said: str) -> Problem:
+    """salt-cloud's failure as a whole, with the runbook that the driver names, if it came that far."""
+    text, runbook = runbooks.split(said)
+    cause = f"{' '.join(words)} ended with exit code {code}: {_tail(text)}"
+    return _problem(again, "", cause, runbook or _NO_SALT_CLOUD)
 
 
 def json_in(text: str) -> dict[str, Any]:
