@@ -1,6 +1,8 @@
 """HAProxy's configuration from data, checked by HAProxy itself before it is put in place."""
 
+import csv
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ global
   log /dev/log local0
   user haproxy
   group haproxy
-
+{socket}
 defaults
   mode tcp
   log global
@@ -33,14 +35,20 @@ API_CERTIFICATE_NAME = "kubernetes"
 LAST_RESORT = "-last-resort"
 
 
-def text(frontends, backends, ca_path=None, stats=None):
+# What "show stat" tells of a server: its columns' numbers differ between versions, their names do not.
+TYPE_SERVER = "2"
+ASK_S = 2
+
+
+def text(frontends, backends, ca_path=None, stats=None, socket_path=None):
     """The configuration.
 
     frontends: ``[{"name", "bind", "backend"}]``; backends: ``[{"name", "check": "api" | "tcp", "servers": [{"name",
     "address"}]}]``, check ``api``
     asks each server for /readyz over TLS, ``tcp`` only connects; ca_path: the cluster's CA, ``None`` before it
     exists: then servers are not
-    verified; stats: ``{"bind": "127.0.0.1:8404"}`` or ``None``. Returns text.
+    verified; stats: ``{"bind": "127.0.0.1:8404"}`` or ``None``; socket_path: where :func:`servers` asks, for root
+    alone and for reading alone. Returns text.
 
     CLI Example:
 
@@ -48,7 +56,9 @@ def text(frontends, backends, ca_path=None, stats=None):
 
         salt saw-k8s-ha-01 haproxy.text '[{name: api, bind: "192.168.100.150:6443", backend: api}]' '[...]'
     """
-    parts = [GLOBAL.format(limit=STREAM_LIMIT)]
+    # Before it gives up root, and anew at each reload: the directory need not be the user haproxy's.
+    socket_line = f"  stats socket {socket_path} mode 600 level user\n" if socket_path else ""
+    parts = [GLOBAL.format(limit=STREAM_LIMIT, socket=socket_line)]
     api = [backend for backend in backends if backend["check"] == "api"]
     parts += [_frontend(frontend, {backend["name"] for backend in api}) for frontend in frontends]
     parts += [_backend(backend, ca_path) for backend in backends]
@@ -70,6 +80,75 @@ def trusted(ca_path, copy=None):
     """
     there = [Path(path) for path in (ca_path, copy) if path and Path(path).is_file()]
     return ca_path if any("BEGIN CERTIFICATE" in path.read_text() for path in there) else None
+
+
+def servers(socket_path):
+    """The servers of every backend as the running HAProxy sees them.
+
+    socket_path: its statistics socket.
+    Returns ``[{"backend", "server", "address", "status", "check"}]``; status: ``UP``, ``DOWN``, ``UP 1/3`` (on its way
+    down), ``no check``, ...; check: the words of the last check.
+    Raises CommandExecutionError when no HAProxy answers there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.servers /run/haproxy-stats.sock
+    """
+    return parse_stat(_ask(socket_path, "show stat"))
+
+
+def parse_stat(text):
+    """The servers in the CSV of ``show stat`` (HAProxy's management guide, 9.1), as :func:`servers` returns them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.parse_stat "# pxname,svname,status"
+    """
+    rows = csv.DictReader(text.removeprefix("# ").splitlines())
+    return [
+        {
+            "backend": row["pxname"],
+            "server": row["svname"],
+            "address": row["addr"],
+            "status": row["status"],
+            "check": row["last_chk"] or row["check_desc"],
+        }
+        for row in rows
+        if row["type"] == TYPE_SERVER
+    ]
+
+
+def version(socket_path):
+    """The version of the HAProxy that runs, e.g. ``"2.6.12-1+deb12u4"``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.version /run/haproxy-stats.sock
+    """
+    facts = dict(line.partition(": ")[::2] for line in _ask(socket_path, "show info").splitlines())
+    return facts["Version"]
+
+
+def _ask(socket_path, command):
+    """What HAProxy answers to one command."""
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(ASK_S)
+            line.connect(str(socket_path))
+            line.sendall(f"{command}\n".encode())
+            # "prompt" aside, HAProxy closes after one answer.
+            return b"".join(iter(lambda: line.recv(1 << 16), b"")).decode()
+    except OSError as err:
+        raise CommandExecutionError(
+            f"no HAProxy answers on {socket_path} ({err}): systemctl status haproxy; "
+            f"a configuration of before that socket is renewed by: salt {__opts__['id']} state.apply haproxy"
+        ) from err
 
 
 def install(content, config=CONFIG):

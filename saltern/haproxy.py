@@ -9,6 +9,8 @@ from saltern.parts import Node
 
 # kubeadm's certificate authority, once the cluster has one: until then the API's certificate cannot be verified.
 CA_PATH = "/etc/haproxy/kubernetes-ca.crt"
+# Where the node itself asks how the servers are; no network reaches it.
+SOCKET = "/run/haproxy-stats.sock"
 API = "kubernetes-api"
 # How a backend's servers are checked: GET /readyz over TLS answers 200, or the port takes a connection.
 READY = "api"
@@ -28,6 +30,7 @@ def build(cluster: Cluster, node: Node) -> dict[str, Any]:
         ],
         "ca_path": CA_PATH,
         "stats": cluster.haproxy.stats.model_dump() if cluster.haproxy.stats else None,
+        "socket": SOCKET,
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import http.server
-import json
 import shutil
 import socket
 import ssl
@@ -26,13 +25,16 @@ from tests.functional.node.conftest import Minion
 DEADLINE_S = 30
 
 
-def settings(bind: str, servers: dict[str, str], ca_path: str, stats: str | None = None) -> dict[str, Any]:
+def settings(
+    bind: str, servers: dict[str, str], ca_path: str, stats: str | None = None, ask: Path | None = None
+) -> dict[str, Any]:
     listed = [{"name": name, "address": address} for name, address in servers.items()]
     return {
         "frontends": [{"name": "kubernetes-api", "bind": bind, "backend": "kubernetes-api"}],
         "backends": [{"name": "kubernetes-api", "check": "api", "servers": listed}],
         "ca_path": ca_path,
         "stats": {"bind": stats} if stats else None,
+        "socket": str(ask) if ask else None,
     }
 
 
@@ -175,14 +177,10 @@ def servers(authority: Authority) -> Iterator[dict[str, ApiServer]]:
         server.close()
 
 
-def server_states(socket_path: Path) -> dict[str, str]:
+def server_states(minion: Minion, ask: Path) -> dict[str, str]:
     """{server: UP | DOWN ...} of the backend with the checks, as HAProxy's own socket tells."""
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(str(socket_path))
-        line.sendall(b"show stat json\n")
-        answer = b"".join(iter(lambda: line.recv(65536), b""))
-    rows = [{f["field"]["name"]: f["value"]["value"] for f in row} for row in json.loads(answer)]
-    return {row["svname"]: row["status"] for row in rows if row["type"] == 2 and row["pxname"] == "kubernetes-api"}
+    told = minion.call("haproxy.servers", str(ask))
+    return {row["server"]: row["status"] for row in told if row["backend"] == "kubernetes-api"}
 
 
 def test_servers_with_the_apis_certificate_get_requests_and_all_when_none_is_ready(
@@ -198,23 +196,23 @@ def test_servers_with_the_apis_certificate_get_requests_and_all_when_none_is_rea
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         bind = f"127.0.0.1:{free.getsockname()[1]}"
-    wanted = settings(bind, addresses, str(tmp_path / "ca.crt"))
+    ask = tmp_path / "ask.sock"
+    wanted = settings(bind, addresses, str(tmp_path / "ca.crt"), ask=ask)
     done = minion.apply("haproxy.configured", settings=wanted, backups=backups, config=str(config))
     assert done["result"] is True, done
-    # A socket to ask, beside the product's configuration: HAProxy reads several files as one.
-    extra, ask = tmp_path / "ask.cfg", tmp_path / "ask.sock"
-    extra.write_text(f"global\n  stats socket {ask} mode 600 level admin\n")
     program = shutil.which("haproxy")
     assert program, "haproxy is a package that make test installs"
-    with subprocess.Popen([program, "-db", "-f", str(config), "-f", str(extra)], stderr=subprocess.DEVNULL) as haproxy:
+    with subprocess.Popen([program, "-db", "-f", str(config)], stderr=subprocess.DEVNULL) as haproxy:
         try:
             deadline = time.monotonic() + DEADLINE_S
             states: dict[str, str] = {}
             # Health checks come every 2 s; HAProxy has no way to be told to check at once.
             while states != {"good": "UP", "bad": "DOWN"} and time.monotonic() < deadline:
                 time.sleep(0.1)
-                states = server_states(ask) if ask.exists() else {}
+                states = server_states(minion, ask) if ask.exists() else {}
             assert states == {"good": "UP", "bad": "DOWN"}
+            assert ask.stat().st_mode & 0o777 == 0o600
+            assert minion.call("haproxy.version", str(ask))[0].isdigit()
             plain = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
             plain.check_hostname = False
             host, port = bind.split(":")
@@ -224,7 +222,7 @@ def test_servers_with_the_apis_certificate_get_requests_and_all_when_none_is_rea
             servers["good"].status = 500
             while states["good"] != "DOWN" and time.monotonic() < deadline:
                 time.sleep(0.1)
-                states = server_states(ask)
+                states = server_states(minion, ask)
             assert states == {"good": "DOWN", "bad": "DOWN"}
             # None is ready: they are asked all the same, and answer what they can.
             with socket.create_connection((host, int(port))) as raw:

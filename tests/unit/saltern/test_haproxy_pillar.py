@@ -19,6 +19,7 @@ def test_the_api_of_every_control_plane_node_behind_the_endpoint(tmp_path):
         "backends": [{"name": "kubernetes-api", "check": "api", "servers": API_SERVERS}],
         "ca_path": "/etc/haproxy/kubernetes-ca.crt",
         "stats": None,
+        "socket": "/run/haproxy-stats.sock",
     }
 
 
