@@ -43,18 +43,16 @@ def validate():
 def preflight():
     """Say what stands in the way of a bring-up, on all nodes at once. The nodes get this checkout's modules first.
 
+    As data (``--out=json``) each problem has node, cause, remedy and its code (``saltern/preflight_codes.py``).
+
     CLI Example:
 
     .. code-block:: bash
 
         salt-run cluster.preflight
+        salt-run --out=json cluster.preflight
     """
-
-    def findings(run):
-        readiness.minions_answer(run, deadline_s=readiness.PING_EVERY_S * 2)
-        return readiness.preflight(run).comment
-
-    return _answered(findings)
+    return _answered(lambda run: readiness.examined(run, deadline_s=readiness.PING_EVERY_S * 2).comment)
 
 
 def plan():
@@ -195,7 +193,9 @@ def _answered(work, test=False):
     try:
         told = work(run)
     except EXPECTED as err:
-        return {"retcode": 1, "error": runbooks.told(err)}
+        failed = {"retcode": 1, "error": runbooks.told(err)}
+        as_data = isinstance(err, StageError) and _wants_data()
+        return failed | ({"problems": [vars(problem) for problem in err.problems]} if as_data else {})
     finally:
         run.close(record.SUCCEEDED)
     return {"data": told, "outputter": "txt"} if isinstance(told, str) else told

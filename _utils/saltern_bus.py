@@ -111,12 +111,20 @@ def job_event(tag: str, data: Mapping[str, Any]) -> Event | None:
     """
     match tag.split("/"):
         case ["salt", "job", jid, "ret", node]:
-            return Returned(jid, node, data.get("return"), _went_well(data))
+            return Returned(jid, node, _value(data), _went_well(data))
         case ["salt", "job", jid, "prog", node, _]:
             told = data.get("data", data)
             state = told["ret"]
             return Progressed(jid, node, str(state.get("__id__", "")), int(state["__run_num__"]) + 1, int(told["len"]))
     return None
+
+
+def _value(data: Mapping[str, Any]) -> Any:
+    """What a node returned; of several functions in one call of which some failed, those."""
+    codes, value = data.get("retcode", 0), data.get("return")
+    if isinstance(codes, Mapping) and isinstance(value, Mapping) and any(codes.values()):
+        return {function: value.get(function) for function, code in codes.items() if code}
+    return value
 
 
 def _went_well(data: Mapping[str, Any]) -> bool:

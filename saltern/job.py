@@ -232,8 +232,9 @@ class Job:
     def _take_answer(self, running: _Running, watch: _Watch, event: Returned) -> None:
         del running.watched[event.node]
         self._changed = True
+        now = self.clock()
         running.outcome.answers[event.node] = Answer(
-            event.node, event.value, self.clock() - watch.asked, changed(running.call, event.value)
+            event.node, event.value, now - watch.asked, changed(running.call, event.value), now
         )
         found = faults(running.call.function, event.value, event.ok)
         if not found and running.step.judge and (cause := running.step.judge(event.node, event.value)):

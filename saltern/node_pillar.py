@@ -78,6 +78,11 @@ def own_row(cluster: Cluster, node: Node) -> dict[str, Any]:
         "prefix_length": network.cidr.prefixlen,
         "gateway": str(network.gateway),
         "dns": [str(address) for address in network.dns],
+        # What the machine is to be: the preflight compares it with what it is.
+        "arch": node.arch,
+        "cpus": node.cpus,
+        "memory_gib": node.memory_gib,
+        "disk_gib": node.disk_gib,
     }
 
 

@@ -15,6 +15,7 @@ CODES: dict[str, str] = {
     "cpus-too-few": "The machine has fewer CPUs than its row or kubeadm wants",
     "memory-too-small": "The machine has less memory than its row or kubeadm wants",
     "disk-full": "Too little room or too few inodes are free",
+    "disk-too-small": "The root file system is much smaller than its row says",
     "disk-read-only": "A file system is mounted read-only",
     "kernel-too-old": "The kernel is older than Cilium supports",
     "kernel-module-missing": "The kernel has a module neither loaded, nor built in, nor to load",

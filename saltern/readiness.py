@@ -5,60 +5,94 @@ Every minion's key is accepted, it answers, it has this checkout's modules and p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from saltern import plan
-from saltern.run import Run, StageError, Ticker, Told
-from saltern.steps import Call, Outcome, Problem, Returned, Step
+from saltern import preflight as checks
+from saltern.run import Keys, Run, StageError, Ticker, Told
+from saltern.steps import Answer, Call, Outcome, Problem, Returned, Step
 
+FINDINGS, STATUS = "preflight.findings", "kubeadm.status"
 PING_EVERY_S = 5.0
-READ_S = 60.0
+# A node waits up to 40 s for a package manager that is at work (_modules/preflight_packages.py).
+READ_S = 90.0
+CLOCK_ROUNDS = 2
 
 
 def minions_answer(run: Run, deadline_s: float) -> Told:
     """Every node's key is accepted, its minion answers, and it has this checkout's modules and pillar."""
-    _require_keys(run)
-    waited_for = [node for node in run.table.all if node not in run.answering]
-    run.answering |= answers(run, waited_for, deadline_s=PING_EVERY_S if run.test else deadline_s)
-    missing = [node for node in run.table.all if node not in run.answering]
+    if problems := [] if run.test else _key_problems(run):
+        raise StageError(*problems)
+    missing = _missing(run, deadline_s=PING_EVERY_S if run.test else deadline_s)
     if run.test:
         silent = f"; no answer yet from {', '.join(missing)}: would wait for them" if missing else ""
         told = f"{len(run.answering)} of {len(run.table.all)} minions answer{silent}"
         return Told(told, result=None if missing else True)
     if missing:
         raise StageError(*(_silent(run, node, deadline_s) for node in missing))
-    return _synchronised(run)
+    return _synchronised(run, run.table.all)
 
 
-def _require_keys(run: Run) -> None:
-    keys = run.master.keys()
-    problems = []
-    for node in run.table.all:
-        if node in keys.accepted or run.test:
-            continue
-        if node in keys.pending or node in keys.rejected:
-            what = "waits for acceptance" if node in keys.pending else "was rejected"
-            cause = f"a minion of this name is there, but its key {what}: salt-cloud did not make this machine"
-            compare = f"compare 'salt-key -f {node}' with 'salt-call --local key.finger' on the machine"
-            remedy = f"if it is yours: {compare}, then salt-key -a {node}; else: salt-key -d {node}"
-        else:
-            cause = "the master has no key of this minion: salt-cloud did not make the machine, or its key was deleted"
-            remedy = f"salt-cloud -d {node} (destroys the machine), then {run.again}"
-        problems.append(Problem(node, "Key of the minion", cause, remedy))
+def examined(run: Run, deadline_s: float) -> Told:
+    """For whoever wants to know all at once: who does not answer, and what stands in the way on those that do.
+
+    Raises StageError with everything. The nodes that answer get this checkout's modules and pillar.
+    """
+    problems = _key_problems(run)
+    keyless = {problem.node for problem in problems}
+    missing = [node for node in _missing(run, deadline_s) if node not in keyless]
+    problems += [_silent(run, node, deadline_s) for node in missing]
+    up = [node for node in run.table.all if node in run.answering]
+    told = Told("")
+    try:
+        _synchronised(run, up)
+    except StageError as err:
+        problems += err.problems
+        up = [node for node in up if node not in {problem.node for problem in err.problems}]
+    try:
+        told = preflight(run, up)
+    except StageError as err:
+        problems += err.problems
     if problems:
         raise StageError(*problems)
+    return told
+
+
+def _missing(run: Run, deadline_s: float) -> list[str]:
+    """Nodes that have not answered when the deadline passes; those that answered earlier are not asked again."""
+    waited_for = [node for node in run.table.all if node not in run.answering]
+    run.answering |= answers(run, waited_for, deadline_s)
+    return [node for node in run.table.all if node not in run.answering]
+
+
+def _key_problems(run: Run) -> list[Problem]:
+    keys = run.master.keys()
+    return [_key_problem(run, keys, node) for node in run.table.all if node not in keys.accepted]
+
+
+def _key_problem(run: Run, keys: Keys, node: str) -> Problem:
+    if node in keys.pending or node in keys.rejected:
+        what = "waits for acceptance" if node in keys.pending else "was rejected"
+        cause = f"a minion of this name is there, but its key {what}: salt-cloud did not make this machine"
+        compare = f"compare 'salt-key -f {node}' with 'salt-call --local key.finger' on the machine"
+        remedy = f"if it is yours: {compare}, then salt-key -a {node}; else: salt-key -d {node}"
+    else:
+        cause = "the master has no key of this minion: salt-cloud did not make the machine, or its key was deleted"
+        remedy = f"salt-cloud -d {node} (destroys the machine), then {run.again}"
+    return Problem(node, "Key of the minion", cause, remedy, code="minion-key-missing")
 
 
 def _silent(run: Run, node: str, deadline_s: float) -> Problem:
     if node in run.master.keys().denied:
         cause = "another machine uses this name with a key that the master does not know, and is denied"
         remedy = f"find and stop that machine, then: salt-key -d {node}; {run.again}"
-        return Problem(node, "Answer of the minion", cause, remedy)
+        return Problem(node, "Answer of the minion", cause, remedy, code="minion-name-taken")
     cause = f"no answer within {deadline_s:.0f} s: the machine is down, its network is cut, or its minion does not run"
     remedy = f"salt-cloud -a show_instance {node} (stopped: salt-cloud -a start {node}); on its console: "
     remedy += f"systemctl status salt-minion; then {run.again}"
-    return Problem(node, "Answer of the minion", cause, remedy)
+    return Problem(node, "Answer of the minion", cause, remedy, code="minion-silent")
 
 
 def answers(run: Run, nodes: Collection[str], deadline_s: float) -> set[str]:
@@ -84,82 +118,90 @@ def answers(run: Run, nodes: Collection[str], deadline_s: float) -> set[str]:
     return set(nodes) - missing
 
 
-def _synchronised(run: Run) -> Told:
+def _synchronised(run: Run, nodes: Collection[str]) -> Told:
     """One call: modules, states, and (which reloads both) the pillar. ``base`` spares rendering the top file."""
     functions = "saltutil.sync_modules,saltutil.sync_states,saltutil.refresh_pillar"
     keywords = {"__kwarg__": True, "saltenv": "base", "refresh": False}
     arg = ([keywords], [keywords], [{"__kwarg__": True, "wait": True}])
-    step = Step("sync", "Modules and pillar", run.table.all, Call(functions, arg), deadline_s=plan.QUICK_S)
+    step = Step("sync", "Modules and pillar", tuple(nodes), Call(functions, arg), deadline_s=plan.QUICK_S)
     outcome = run_steps(run, [step])["sync"]
     changes = {node: names for node, answer in outcome.answers.items() if (names := _synced(answer.value))}
-    return Told(f"all {len(run.table.all)} minions answer", changes)
+    return Told(f"all {len(nodes)} minions answer", changes)
 
 
 def _synced(value: Mapping[str, Any]) -> list[str]:
     return [*value["saltutil.sync_modules"], *value["saltutil.sync_states"]]
 
 
-def preflight(run: Run) -> Told:
-    """Nothing stands in the way on any node; also learns how far each node is."""
-    nodes = _equipped(run) if run.test else run.table.all
-    kubernetes = tuple(node for node in run.table.kubernetes if node in nodes)
-    steps = [
-        Step("findings", "Preflight", nodes, Call("preflight.findings"), deadline_s=READ_S),
-        Step("status", "Cluster membership", kubernetes, Call("kubeadm.status"), deadline_s=READ_S),
-    ]
-    outcomes = run_steps(run, steps)
-    run.status = {node: answer.value for node, answer in outcomes["status"].answers.items()}
-    problems = findings(outcomes["findings"], run.cluster.os.max_clock_skew_s)
-    problems += [_foreign(run, node, status["foreign"]) for node, status in run.status.items() if status.get("foreign")]
-    if problems:
+def preflight(run: Run, nodes: Collection[str] | None = None) -> Told:
+    """Nothing stands in the way on any node, or on those given; also learns how far each of them is."""
+    wanted = [node for node in run.table.all if nodes is None or node in nodes]
+    asked = _equipped(run, wanted) if run.test else tuple(wanted)
+    reports, status, problems = _look(run, asked)
+    run.status |= status
+    if problems := problems + checks.problems(reports, status, run.cluster):
         raise StageError(*problems)
-    members = [node for node in kubernetes if run.status[node].get("joined")]
-    unasked = [node for node in run.table.all if node not in nodes]
+    members = [node for node in status if status[node].get("joined")]
+    unasked = [node for node in wanted if node not in asked]
     rest = f"; not asked, because they have no modules yet: {', '.join(unasked)}" if unasked else ""
-    return Told(f"nothing stands in the way on {len(nodes)} nodes; {len(members)} belong to the cluster already{rest}")
+    return Told(f"nothing stands in the way on {len(asked)} nodes; {len(members)} belong to the cluster already{rest}")
 
 
-def _equipped(run: Run) -> tuple[str, ...]:
+def _equipped(run: Run, nodes: Iterable[str]) -> tuple[str, ...]:
     """Nodes that answer and have this product's modules: in test mode none are sent to a new node."""
-    nodes = tuple(node for node in run.table.all if node in run.answering)
-    ask = Step("modules", "Modules", nodes, Call("sys.list_functions", ("preflight.findings",)), deadline_s=READ_S)
+    up = tuple(node for node in nodes if node in run.answering)
+    ask = Step("modules", "Modules", up, Call("sys.list_functions", (FINDINGS,)), deadline_s=READ_S)
     return tuple(node for node, answer in run_steps(run, [ask])["modules"].answers.items() if answer.value)
 
 
-def _foreign(run: Run, node: str, reason: str) -> Problem:
-    remedy = f"if that cluster is gone, wipe its traces: salt {node} kubeadm.reset confirm={node}; then {run.again}"
-    return Problem(node, "Cluster membership", f"{reason}: it may be in use", remedy)
+def _look(
+    run: Run, nodes: Collection[str]
+) -> tuple[dict[str, checks.Report], dict[str, dict[str, Any]], list[Problem]]:
+    """The nodes' reports, what ``kubeadm.status`` says of the Kubernetes nodes, and what went wrong with asking."""
+    up = {"peers": [node for node in run.table.all if node in run.answering]} if run.answering else {}
+    balancers = tuple(node for node in nodes if node in run.table.load_balancers)
+    kubernetes = tuple(node for node in nodes if node in run.table.kubernetes)
+    # Both questions in one call: on a node a call costs more than what these two read.
+    both = Call(f"{FINDINGS},{STATUS}", ([{"__kwarg__": True, **up}], []))
+    job = run.new_job(
+        [
+            Step("balancers", "Preflight of load balancers", balancers, Call(FINDINGS, kwarg=up), deadline_s=READ_S),
+            Step("kubernetes", "Preflight", kubernetes, both, deadline_s=READ_S),
+        ]
+    )
+    problems = job.run()
+    failed = {problem.node for problem in problems}
+    reports, status = dict[str, checks.Report](), dict[str, dict[str, Any]]()
+    for key, outcome in job.outcomes.items():
+        for node, answer in outcome.answers.items():
+            if node in failed:
+                continue
+            value = answer.value[FINDINGS] if key == "kubernetes" else answer.value
+            reports[node] = checks.Report.of(value, *_asked_and_answered(run, outcome, answer))
+            if key == "kubernetes":
+                status[node] = answer.value[STATUS]
+    return _with_clocks(run, reports), status, problems
 
 
-def findings(outcome: Outcome, max_clock_skew_s: float) -> list[Problem]:
-    """What the nodes' preflight reports amount to, all nodes at once.
-
-    Args:
-        outcome: of ``preflight.findings``: {"findings": [{what, where, why, remedy}], "epoch_s": the node's clock}.
-        max_clock_skew_s: how far two nodes' clocks may be apart.
-    """
-    problems = [
-        Problem(node, "Preflight", f"{found['what']} ({found['where']}): {found['why']}", found["remedy"])
-        for node, answer in outcome.answers.items()
-        for found in answer.value["findings"]
-    ]
-    # A node's clock against the moment at which its answer came: only the differences between nodes mean something.
-    offsets = {n: a.value["epoch_s"] - outcome.started - a.seconds for n, a in outcome.answers.items()}
-    return problems + _clock_problems(offsets, max_clock_skew_s)
+def _asked_and_answered(run: Run, outcome: Outcome, answer: Answer) -> tuple[float, float]:
+    """When a call was sent and when its answer came, by the master's clock, in seconds since the epoch."""
+    zero = run.wall() - run.clock()
+    return zero + outcome.started, zero + answer.at
 
 
-def _clock_problems(offsets: Mapping[str, float], max_skew_s: float) -> list[Problem]:
-    """Nodes whose clock is further than ``max_skew_s`` from the middle one."""
-    if not offsets:
-        return []
-    middle = sorted(offsets.values())[len(offsets) // 2]
-    cause = "clock is {:.0f} s off the other nodes': certificates and etcd need {:.0f} s or less"
-    remedy = "salt {} cmd.run 'chronyc makestep'; is a time server reachable? chronyc sources"
-    return [
-        Problem(node, "Preflight", cause.format(offset - middle, max_skew_s), remedy.format(node))
-        for node, offset in offsets.items()
-        if abs(offset - middle) > max_skew_s
-    ]
+def _with_clocks(run: Run, reports: dict[str, checks.Report]) -> dict[str, checks.Report]:
+    """Ask again for the time alone where an answer took so long that it tells nothing about the clock."""
+    for _ in range(CLOCK_ROUNDS):
+        vague = checks.undecided(reports, run.cluster.os.max_clock_skew_s)
+        if not vague:
+            break
+        outcome = run_steps(run, [Step("clock", "Clocks", tuple(vague), Call("preflight.clock"), deadline_s=READ_S)])[
+            "clock"
+        ]
+        for node, answer in outcome.answers.items():
+            asked, answered = _asked_and_answered(run, outcome, answer)
+            reports[node] = replace(reports[node], clock=(answer.value, answer.value), asked=asked, answered=answered)
+    return reports
 
 
 def run_steps(run: Run, steps: list[Step]) -> dict[str, Outcome]:

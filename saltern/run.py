@@ -109,6 +109,7 @@ class Run:
         keep_runs: how many records are kept, this run's included.
         report: takes a line for the operator.
         clock: seconds, monotonic.
+        wall: seconds since the epoch.
     """
 
     connect: Callable[[], Master]
@@ -123,6 +124,7 @@ class Run:
     keep_runs: int = record.KEEP_RUNS
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.began = self.clock()

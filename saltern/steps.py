@@ -146,12 +146,16 @@ class Step:
 
 @dataclass
 class Answer:
-    """What one node returned: the value, the seconds it took, the IDs of the states that changed something."""
+    """What one node returned: the value, the seconds it took, the IDs of the states that changed something.
+
+    ``at`` is the job's clock when the answer came.
+    """
 
     node: str
     value: Any
     seconds: float
     changed: list[str] = field(default_factory=list)
+    at: float = 0.0
 
 
 @dataclass

@@ -168,7 +168,8 @@ def test_test_mode_changes_nothing_and_says_what_would_be_done(orchestrate, fres
 
 
 def test_findings_stop_the_run_before_any_change(orchestrate, fresh, minions, roots):
-    found = [{"what": "port 6443 is taken by nginx", "where": "TCP ports", "why": "w", "remedy": "stop nginx"}]
+    found = {"code": "port-taken", "what": "port 6443 is taken by nginx", "where": "TCP ports", "why": "w"}
+    found = [found | {"remedy": "stop nginx"}]
     Path(minions["job-m"].config["root_dir"], "findings.json").write_text(json.dumps(found))
     result = orchestrate(BRING_UP)
     assert result.returncode == 1

@@ -1,146 +1,101 @@
-"""What stands in the way of a node: real sockets, real locks, the pillar of the definition."""
+"""A node's whole report: every part is asked, the network meanwhile, within its time."""
 
 from __future__ import annotations
 
-import fcntl
-import multiprocessing
-import socket
+import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from saltern import node_pillar
-from tests.salt_node import Node
+from tests.salt_node import CHECKOUT, Node
 from tests.unit.modules.member import CLUSTER
 
-MODULES = ["preflight", "ports"]
+PARTS = sorted(path.stem for path in (CHECKOUT / "_modules").glob("preflight*.py"))
+OTHERS = ["artefact", "bind_mount", "kernel_module", "kubeadm_facts", "node_facts", "os_package", "ports", "sandbox"]
 
 
 def node(root: Path, name: str = "saw-k8s-m-01") -> Node:
-    """A node of the table that is no member of a cluster, with nothing in its way."""
-    made = Node(root, node_pillar.build(CLUSTER, name), MODULES, minion_id=name)
-    answers = {"unfinished": None, "member_files": {"kubelet_conf": False}, "ports_taken": []}
-    for fact, value in answers.items():
-        made.salt[f"kubeadm_facts.{fact}"] = lambda value=value: value
-    made.salt["ports.holders"] = lambda ports: {}
-    preflight = vars(made.modules["preflight"])
-    preflight["_unreachable"] = lambda host, port, what: None
-    preflight["memory_mib"] = lambda text: 8000
-    preflight["package_lock"] = lambda: []
+    """A node whose parts report nothing; the network is not asked."""
+    made = Node(root / "node", node_pillar.build(CLUSTER, name), PARTS + OTHERS, minion_id=name)
+    for part in ("machine", "disk", "kernel", "membership", "identity", "packages"):
+        made.salt[f"preflight_{part}.findings"] = lambda *_: []
+    made.salt["preflight_network.probes"] = lambda role, begun, peers: {("nodes", ""): list}
+    made.salt["preflight_identity.facts"] = lambda: {"hostname": name}
     return made
 
 
-def what(found: list[dict[str, str]]) -> list[str]:
-    return [finding["what"] for finding in found]
-
-
 def test_nothing_in_the_way(tmp_path):
+    before = time.time()
     report = node(tmp_path).salt["preflight.findings"]()
-    assert report["findings"] == []
-    assert report["epoch_s"] > 1.7e9
+    assert report["findings"] == [] and report["unreached"] == []
+    assert report["facts"] == {"hostname": "saw-k8s-m-01"}
+    assert before <= report["clock"][0] <= report["clock"][1] <= time.time()
 
 
-def test_ports_that_kubernetes_needs(tmp_path):
+@pytest.mark.parametrize("part", ["machine", "disk", "kernel", "membership", "identity", "packages"])
+def test_every_part_is_asked(tmp_path, part):
     made = node(tmp_path)
-    taken = "port 6443, which kube-apiserver needs, is taken by nginx (PID 7)"
-    made.salt["kubeadm_facts.ports_taken"] = lambda: [taken]
-    (found,) = made.salt["preflight.findings"]()["findings"]
-    assert found["what"] == taken
-    assert "saw-k8s-m-01" in found["remedy"]
+    made.salt[f"preflight_{part}.findings"] = lambda *_: [{"code": part}]
+    assert made.salt["preflight.findings"]()["findings"] == [{"code": part}]
 
 
-@pytest.mark.parametrize("begun", [{"unfinished": "init"}, {"member_files": {"kubelet_conf": True}}])
-def test_a_member_is_not_held_to_what_only_a_bring_up_needs(tmp_path, begun):
-    made = node(tmp_path)
-    made.salt["kubeadm_facts.ports_taken"] = lambda: pytest.fail("its own components hold them")
-    for fact, value in begun.items():
-        made.salt[f"kubeadm_facts.{fact}"] = lambda value=value: value
+def test_a_load_balancers_kernel_is_not_looked_at(tmp_path):
+    made = node(tmp_path, "saw-k8s-ha-01")
+    made.salt["preflight_kernel.findings"] = lambda: pytest.fail("it runs no containers")
     assert made.salt["preflight.findings"]()["findings"] == []
 
 
-def test_a_load_balancers_port_held_by_another_program(tmp_path):
-    made = node(tmp_path, "saw-k8s-ha-01")
-    made.salt["ports.holders"] = lambda ports: dict.fromkeys(ports, "nginx (PID 7)")
-    found = made.salt["preflight.ports"]("load_balancer")
-    assert "port 6443, which HAProxy needs, is taken by nginx (PID 7)" in what(found)
-
-
-def test_a_load_balancers_port_held_by_its_own_haproxy(tmp_path):
-    made = node(tmp_path, "saw-k8s-ha-01")
-    made.salt["ports.holders"] = lambda ports: {6443: "haproxy (PID 7)"}
-    assert made.salt["preflight.ports"]("load_balancer") == []
-
-
-def test_too_little_memory_and_disk(tmp_path, monkeypatch):
+def test_the_network_is_asked_while_the_rest_is_looked_at(tmp_path):
     made = node(tmp_path)
-    vars(made.modules["preflight"])["memory_mib"] = lambda text: 1000
-    monkeypatch.setitem(vars(made.modules["preflight"])["DISK_MIB"], "control_plane", 10**9)
-    found = made.salt["preflight.resources"]("control_plane")
-    assert what(found)[0] == "1000 MiB of memory" and what(found)[-1].endswith("MiB free")
-    assert found[0]["why"] == "control_plane needs 1700 MiB"
+    url = "https://dl.k8s.io/kubeadm"
+    probes: dict[Any, Any] = {("artefact", url): lambda: time.sleep(0.5) or "refused", ("nodes", ""): list}
+    made.salt["preflight_network.probes"] = lambda role, begun, peers: probes
+    made.salt["preflight_disk.findings"] = lambda *_: time.sleep(0.5) or []
+    began = time.monotonic()
+    (found,) = made.salt["preflight.findings"]()["findings"]
+    assert found["what"] == "dl.k8s.io:443 does not answer (refused)"
+    assert time.monotonic() - began < 0.95
 
 
-def test_what_the_definition_ignores_is_no_finding(tmp_path):
+def test_what_never_answers_is_not_waited_for(tmp_path):
     made = node(tmp_path)
-    vars(made.modules["preflight"])["memory_mib"] = lambda text: 1000
-    made.pillar["saltern"]["kubeadm"]["ignore_preflight_errors"] = ["Mem"]
-    assert made.salt["preflight.resources"]("control_plane") == []
+    vars(made.modules["preflight"])["NETWORK_S"] = 0.2
+    probes: dict[Any, Any] = {("artefact", "https://dl.k8s.io/k"): lambda: time.sleep(60), ("nodes", ""): list}
+    made.salt["preflight_network.probes"] = lambda role, begun, peers: probes
+    (found,) = made.salt["preflight.findings"]()["findings"]
+    assert found["what"] == "dl.k8s.io:443 does not answer (no answer within 0.2 s)"
 
 
-def test_memory_from_the_kernels_words(tmp_path):
-    module = Node(tmp_path, {}, ["preflight"]).modules["preflight"]
-    assert module.memory_mib("MemTotal:       24689104 kB\nMemFree:        22000000 kB\n") == 24110
+def test_who_is_up_is_passed_on(tmp_path):
+    made, seen = node(tmp_path), []
+    made.salt["preflight_network.probes"] = lambda role, begun, peers: seen.append(peers) or {("nodes", ""): list}
+    made.salt["preflight.findings"](peers=["saw-k8s-m-02"])
+    assert seen == [["saw-k8s-m-02"]]
 
 
-def hold(path: str, ready: multiprocessing.Event, done: multiprocessing.Event) -> None:
-    """Lock a file as dpkg does, until told to end."""
-    with Path(path).open("r+b") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        ready.set()
-        done.wait(30)
+def test_a_finding():
+    module = Node.__new__(Node)
+    module.salt, module.pillar, module.opts = {}, {}, {}
+    finding = module._load("_modules", "preflight").finding("disk-full", "a", "b", "c", "d")
+    assert finding == {"code": "disk-full", "what": "a", "where": "b", "why": "c", "remedy": "d"}
 
 
-@pytest.fixture
-def held(tmp_path):
-    """A lock file that another process holds; call it to let go."""
-    path = tmp_path / "lock-frontend"
-    path.touch()
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(str(path), ready, done))
-    process.start()
-    assert ready.wait(30)
-    yield str(path)
-    done.set()
-    process.join()
+def test_the_clock(tmp_path):
+    assert abs(node(tmp_path).salt["preflight.clock"]() - time.time()) < 5
 
 
-def test_a_package_manager_at_work(tmp_path, held):
-    module = Node(tmp_path, {}, ["preflight"]).modules["preflight"]
-    (found,) = module.package_lock(wait_s=0, paths=[held])
-    assert found["what"] == "a package manager is at work" and found["where"] == held
-
-
-def test_no_package_manager_at_work(tmp_path):
-    module = Node(tmp_path, {}, ["preflight"]).modules["preflight"]
-    (tmp_path / "free").touch()
-    assert module.package_lock(wait_s=0, paths=[str(tmp_path / "free"), str(tmp_path / "absent")]) == []
-
-
-def test_a_server_that_does_not_answer(tmp_path):
-    made = node(tmp_path)
-    with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as open_server:
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
-        refused, port = closed.getsockname()[1], open_server.getsockname()[1]
-        made.pillar["saltern"]["artefacts"] = [
-            {"url": f"http://127.0.0.1:{refused}/kubeadm"}, {"url": f"http://127.0.0.1:{port}/kubelet"},
-        ]  # fmt: skip
-        made.pillar["saltern"]["crio"]["registries"] = {
-            "allowed": ["registry.k8s.io"],
-            "mirrors": [{"registry": "registry.k8s.io", "mirror": f"127.0.0.1:{refused}", "insecure": True}],
-        }
-        fresh = Node(tmp_path / "fresh", made.pillar, ["preflight"])
-        (found,) = fresh.salt["preflight.sources"]()
-    assert found["what"].startswith(f"127.0.0.1:{refused} does not answer (")
-    assert found["why"] == "images of registry.k8s.io come from there"
-    assert "registries.mirrors" in found["remedy"]
+@pytest.mark.parametrize("name", ["saw-k8s-m-01", "saw-k8s-w-01", "saw-k8s-ha-01"])
+def test_all_parts_together_on_this_machine(tmp_path, name):
+    """Nothing replaced but what would leave this machine: whatever is found has all five words and can be sent."""
+    made = Node(tmp_path, node_pillar.build(CLUSTER, name), PARTS + OTHERS, minion_id=name)
+    made.pillar["saltern"]["paths"]["work"] = str(tmp_path / "work")
+    made.salt["preflight_network.probes"] = lambda role, begun, peers: {("nodes", ""): list}
+    made.salt["pkg.list_pkgs"] = dict
+    report = made.salt["preflight.findings"]()
+    assert all(set(found) == {"code", "what", "where", "why", "remedy"} for found in report["findings"])
+    # This machine is no node of the table.
+    assert "address-missing" in [found["code"] for found in report["findings"]]
+    json.dumps(report)

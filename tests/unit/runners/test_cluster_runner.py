@@ -51,7 +51,7 @@ class Runner:
         self.master.accepted = set(NODES) | {"saw-k8s-ha-01"}
         self.master.react("*", SYNC, Reaction({"saltutil.sync_modules": [], "saltutil.sync_states": []}))
         self.master.react("*", "sys.list_functions", Reaction(["preflight.findings"]))
-        self.master.react("*", "preflight.findings", Reaction({"findings": [], "epoch_s": 1000.0}))
+        self.master.react("*", "preflight.findings", Reaction({"findings": []}))
         self.master.react("*", "kubeadm.status", Reaction(MEMBER))
         self.master.react("*", "kube.nodes", Reaction(NODES))
         self.master.react("*", "kube.etcd_members", Reaction(ETCD))
@@ -77,10 +77,14 @@ def test_preflight(runner):
 
 
 def test_preflight_with_findings_fails(runner):
-    found = {"what": "port 6443 taken", "where": "w", "why": "y", "remedy": "r"}
-    runner.master.react("saw-k8s-m-01", "preflight.findings", Reaction({"findings": [found], "epoch_s": 1000.0}))
+    found = {"code": "port-taken", "what": "port 6443 taken", "where": "w", "why": "y", "remedy": "r"}
+    runner.master.react("saw-k8s-m-01", "preflight.findings", Reaction({"findings": [found]}))
     told = runner.module.preflight()
     assert told["retcode"] == 1 and "saw-k8s-m-01: Preflight: port 6443 taken" in told["error"]
+    assert "problems" not in told
+    runner.opts["output"] = "json"
+    (problem,) = runner.module.preflight()["problems"]
+    assert (problem["node"], problem["code"], problem["remedy"]) == ("saw-k8s-m-01", "port-taken", "r")
 
 
 def test_plan_changes_nothing(runner):

@@ -85,6 +85,10 @@ def test_the_node_knows_itself_and_the_table(tmp_path):
         "prefix_length": 24,
         "gateway": "192.168.100.1",
         "dns": ["192.168.100.1"],
+        "arch": "amd64",
+        "cpus": 2,
+        "memory_gib": 16,
+        "disk_gib": 20,
     }
     assert [row["name"] for row in built["nodes"]] == list(shipped(tmp_path).nodes)
     assert built["nodes"][0] == {"name": LOAD_BALANCER, "role": "load_balancer", "address": "192.168.100.150"}

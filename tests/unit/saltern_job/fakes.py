@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from saltern.run import Keys
@@ -116,8 +116,16 @@ class FakeMaster:
         self.closed = True
 
     def _reaction(self, node: str, function: str) -> Reaction:
+        """The reaction to a function; several in one call are each asked for, unless there is a rule for the call."""
         fitting = [r for n, f, r in self.rules if n in (node, "*") and f in (function, "*")]
-        return fitting[-1] if fitting else Reaction()
+        called = function.split(",")
+        if len(called) == 1 or any(f == function for _, f, _ in self.rules):
+            return fitting[-1] if fitting else Reaction()
+        parts = {name: self._reaction(node, name) for name in called}
+        failed = {name: part.value for name, part in parts.items() if not part.ok}
+        value = failed or {name: part.value for name, part in parts.items()}
+        slowest = max(parts.values(), key=lambda part: (part.silent, part.after_s))
+        return replace(slowest, value=value, ok=not failed)
 
     def _schedule(self, jid: str, node: str, reaction: Reaction, kwarg: Mapping[str, Any]) -> None:
         for number, (after_s, state_id) in enumerate(reaction.states, start=1):

@@ -12,6 +12,9 @@ from saltern.steps import Call, Problem, Step, TransportError
 from tests.unit.saltern.definitions import overlaid
 from tests.unit.saltern_job.fakes import Clock, FakeMaster, Reaction, states
 
+# The master's clock, in seconds since the epoch, when a run begins.
+EPOCH = 1_700_000_000.0
+
 
 class Scene:
     """A run on a fake master over the shipped table."""
@@ -23,7 +26,8 @@ class Scene:
         dirs = [str(path) for path in overlaid(directory)]
         self.state = directory / "state"
         self.run = Run(lambda: self.master, dirs, str(self.state), jid="7", user="eve", report=self.lines.append,
-                       clock=self.clock, titles=["First", "Second"], **rest)  # fmt: skip
+                       clock=self.clock, wall=lambda: EPOCH + self.clock.now,
+                       titles=["First", "Second"], **rest)  # fmt: skip
         self.master.accepted = set(self.run.table.all)
 
     def record(self):

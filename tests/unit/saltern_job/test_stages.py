@@ -10,7 +10,7 @@ from saltern import plan, readiness, stages
 from saltern.run import Keys, StageError
 from saltern.steps import Call
 from tests.unit.saltern_job.fakes import Reaction, states
-from tests.unit.saltern_job.test_run import Scene
+from tests.unit.saltern_job.test_run import EPOCH, Scene
 
 SYNC = "saltutil.sync_modules,saltutil.sync_states,saltutil.refresh_pillar"
 SYNCED = {"saltutil.sync_modules": [], "saltutil.sync_states": ["states.stage"], "saltutil.refresh_pillar": True}
@@ -21,13 +21,19 @@ MAP = "cluster.map"
 STAGES = (plan.PREPARED, plan.INITIALISED, plan.JOINED, plan.READY, plan.ANNOUNCED, plan.SERVING)
 
 
+def told(*findings, ahead_s=0.0, **rest):
+    """What preflight.findings returns on a node; its clock is ahead of the master's at the run's begin."""
+    clock = EPOCH + ahead_s
+    return {"findings": list(findings), "facts": {}, "unreached": [], "clock": [clock, clock], **rest}
+
+
 class Cluster(Scene):
     """Nodes that answer; none is a member of a cluster yet."""
 
     def __init__(self, directory, status=None, **rest):
         super().__init__(directory, **rest)
         self.master.react("*", SYNC, Reaction(SYNCED))
-        self.master.react("*", "preflight.findings", Reaction({"findings": [], "epoch_s": 1000.0}))
+        self.master.react("*", "preflight.findings", Reaction(told()))
         self.master.react("*", "kubeadm.status", Reaction(status or {"joined": False, "healthy": False}))
         self.master.react("*", "state.apply", Reaction(states(A_thing=True), after_s=3))
         self.master.react(
@@ -104,9 +110,10 @@ def test_a_machine_that_runs_but_does_not_answer_is_not_started(cluster, tmp_pat
 def test_a_query_of_proxmox_that_fails_is_told(cluster, tmp_path):
     cluster.silence("saw-k8s-w-02")
     salt_cloud = stand_in_for_salt_cloud(tmp_path, {}, code=1)
-    assert "-Q --out=json ended with exit code 1" in failure(
-        lambda: stages.machines(cluster.run, [salt_cloud], MAP, PATIENT_S)
-    )[0][1]
+    assert (
+        "-Q --out=json ended with exit code 1"
+        in failure(lambda: stages.machines(cluster.run, [salt_cloud], MAP, PATIENT_S))[0][1]
+    )
 
 
 def stand_in_for_salt_cloud(directory, states, code=0, made=()):
@@ -182,25 +189,94 @@ def test_a_stranger_under_a_known_name_is_named(cluster):
 # -- preflight
 
 
+FOUND = {
+    "code": "port-taken",
+    "what": "port 6443 is taken by nginx",
+    "where": "TCP 6443",
+    "why": "w",
+    "remedy": "stop it",
+}
+
+
 def test_all_findings_of_all_nodes_at_once(cluster):
-    found = {"what": "port 6443 is taken by nginx", "where": "TCP 6443", "why": "w", "remedy": "stop nginx"}
-    cluster.master.react("saw-k8s-m-01", "preflight.findings", Reaction({"findings": [found], "epoch_s": 1000.0}))
-    cluster.master.react(
-        "saw-k8s-m-02", "kubeadm.status", Reaction({"joined": False, "foreign": "another cluster's CA"})
-    )
-    cluster.master.react("saw-k8s-m-03", "preflight.findings", Reaction({"findings": [], "epoch_s": 1040.0}))
+    blocked = [{"node": "saw-k8s-w-02", "port": 4240, "reason": "no answer"}]
+    cluster.master.react("saw-k8s-m-01", "preflight.findings", Reaction(told(FOUND)))
+    foreign = {"joined": False, "foreign": "another cluster's CA"}
+    cluster.master.react("saw-k8s-m-02", "kubeadm.status", Reaction(foreign))
+    cluster.master.react("saw-k8s-m-03", "preflight.findings", Reaction(told(ahead_s=60)))
+    cluster.master.react("saw-k8s-w-01", "preflight.findings", Reaction(told(unreached=blocked)))
+    cluster.master.react("saw-k8s-w-04", "preflight.findings", Reaction("ip: not found", ok=False))
     problems = dict(failure(cluster.ready))
     assert problems["saw-k8s-m-01"] == "port 6443 is taken by nginx (TCP 6443): w"
     assert problems["saw-k8s-m-02"].startswith("another cluster's CA")
-    assert "clock is 40 s off" in problems["saw-k8s-m-03"]
-    assert len(problems) == 3
+    assert "s ahead of the master's" in problems["saw-k8s-m-03"]
+    assert problems["saw-k8s-w-02"].startswith("no way from saw-k8s-w-01")
+    assert "ip: not found" in problems["saw-k8s-w-04"]
+    assert len(problems) == 5
+
+
+def test_the_balancers_and_the_others_are_asked_once_each_at_the_same_time(cluster):
+    cluster.ready()
+    balancer, others = (sent for sent in cluster.master.sent if "preflight.findings" in sent.function)
+    assert (balancer.targets, balancer.function) == (("saw-k8s-ha-01",), "preflight.findings")
+    assert (len(others.targets), others.function) == (7, "preflight.findings,kubeadm.status")
+    assert balancer.at == others.at
+
+
+def test_nodes_are_told_who_is_up(cluster):
+    cluster.ready()
+    balancer, others = (sent for sent in cluster.master.sent if "preflight.findings" in sent.function)
+    assert balancer.kwarg["peers"] == others.arg[0][0]["peers"] == list(cluster.run.table.all)
+
+
+def test_some_nodes_alone_can_be_looked_at(cluster):
+    readiness.minions_answer(cluster.run, 60)
+    told = readiness.preflight(cluster.run, ["saw-k8s-w-04"])
+    assert told.comment.startswith("nothing stands in the way on 1 nodes")
+    (asked,) = (sent for sent in cluster.master.sent if "preflight.findings" in sent.function and sent.targets)
+    assert asked.targets == ("saw-k8s-w-04",) and len(asked.arg[0][0]["peers"]) == 8
 
 
 def test_a_late_answer_is_no_skewed_clock(cluster):
-    cluster.master.react(
-        "saw-k8s-w-01", "preflight.findings", Reaction({"findings": [], "epoch_s": 1040.0}, after_s=41)
-    )
+    cluster.master.react("saw-k8s-w-01", "preflight.findings", Reaction(told(), after_s=80))
+    cluster.master.react("saw-k8s-w-01", "preflight.clock", Reaction(lambda _: EPOCH + cluster.clock.now))
     assert cluster.ready().result is True
+    assert [sent.targets for sent in cluster.master.calls("preflight.clock")] == [("saw-k8s-w-01",)]
+
+
+def test_a_skew_behind_a_late_answer_is_found_by_asking_again(cluster):
+    cluster.master.react("saw-k8s-w-01", "preflight.findings", Reaction(told(), after_s=80))
+    cluster.master.react("saw-k8s-w-01", "preflight.clock", Reaction(lambda _: EPOCH + cluster.clock.now + 50))
+    assert failure(cluster.ready)[0][1].startswith("the clock is 50 s ahead of the master's")
+
+
+def test_a_clock_that_stays_unclear_is_no_finding(cluster):
+    cluster.master.react("saw-k8s-w-01", "preflight.findings", Reaction(told(), after_s=80))
+    slow = Reaction(lambda _: EPOCH + cluster.clock.now, after_s=80)
+    cluster.master.react("saw-k8s-w-01", "preflight.clock", slow)
+    assert cluster.ready().result is True
+    assert len(cluster.master.calls("preflight.clock")) == readiness.CLOCK_ROUNDS
+
+
+def test_examined_tells_of_silent_nodes_and_of_the_others(cluster):
+    cluster.silence("saw-k8s-w-01")
+    cluster.master.accepted.discard("saw-k8s-w-02")
+    cluster.master.react("saw-k8s-w-03", SYNC, Reaction("no space left on device", ok=False))
+    cluster.master.react("saw-k8s-w-03", "preflight.findings", Reaction(told(FOUND)))
+    cluster.master.react("saw-k8s-m-01", "preflight.findings", Reaction(told(FOUND)))
+    with pytest.raises(StageError) as err:
+        readiness.examined(cluster.run, 10)
+    found = {problem.node: (problem.step, problem.code) for problem in err.value.problems}
+    assert found == {
+        "saw-k8s-w-02": ("Key of the minion", "minion-key-missing"),
+        "saw-k8s-w-01": ("Answer of the minion", "minion-silent"),
+        "saw-k8s-w-03": ("Modules and pillar", "modules-not-handed-out"),
+        "saw-k8s-m-01": ("Preflight", "port-taken"),
+    }
+
+
+def test_examined_with_nothing_in_the_way(cluster):
+    assert readiness.examined(cluster.run, 10).comment.startswith("nothing stands in the way on 8 nodes")
 
 
 def test_preflight_learns_who_belongs_to_the_cluster(cluster):
@@ -214,7 +290,7 @@ def test_in_test_mode_new_nodes_are_not_asked_what_they_cannot_answer(tmp_path):
     cluster.master.react("saw-k8s-w-01", "sys.list_functions", Reaction([]))
     told = cluster.ready()
     assert told.comment.endswith("not asked, because they have no modules yet: saw-k8s-w-01")
-    assert all("saw-k8s-w-01" not in sent.targets for sent in cluster.master.calls("preflight.findings"))
+    assert all("saw-k8s-w-01" not in sent.targets for sent in cluster.master.sent if "preflight" in sent.function)
     assert cluster.master.calls(SYNC) == []
 
 

@@ -39,6 +39,13 @@ def test_a_return_that_failed(bus, rest):
     assert bus.job_event("salt/job/2026/ret/n1", RETURN | rest).ok is False
 
 
+def test_of_several_functions_those_that_failed_are_what_is_told(bus):
+    parts = {"return": {"a.b": {"much": 1}, "c.d": "Traceback"}, "retcode": {"a.b": 0, "c.d": 1}}
+    assert bus.job_event("salt/job/2026/ret/n1", RETURN | parts).value == {"c.d": "Traceback"}
+    parts["retcode"]["c.d"] = 0
+    assert bus.job_event("salt/job/2026/ret/n1", RETURN | parts).value == parts["return"]
+
+
 def test_several_functions_that_went_well(bus):
     assert bus.job_event("salt/job/2026/ret/n1", RETURN | {"retcode": {"a.b": 0}, "success": {"a.b": True}}).ok
 
