@@ -295,6 +295,28 @@ def _ready_to_begin(goal, lock, ca_hash=None):
     return False
 
 
+def hands_off():
+    """
+    Say why the files of this node's membership are not to be changed by a state that keeps them, or None.
+
+    Returns ``{"result": bool, "comment": sentence}``, as a state does: true when there is nothing to keep yet, false
+    when they are another cluster's.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm.hands_off
+    """
+    files, unfinished = __salt__["kubeadm_facts.member_files"](), __salt__["kubeadm_facts.unfinished"]()
+    if not files["servers"]:
+        return {"result": True, "comment": "no member of a cluster yet"}
+    if unfinished:
+        return {"result": True, "comment": f"an unfinished {unfinished} is undone or ended by the next one"}
+    foreign = __salt__["kubeadm_facts.foreign_reason"](files, None)
+    return {"result": False, "comment": foreign_message(foreign)} if foreign else None
+
+
 def foreign_message(reason):
     """
     Say that this node is another cluster's, and what to type if it is not to be.

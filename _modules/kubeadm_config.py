@@ -95,6 +95,33 @@ def join_document(kubeadm, material):
     return join
 
 
+def render_documents(kubeadm, address):
+    """
+    Build what ``kubeadm init phase`` reads to render the files of this node, however it became a member.
+
+    kubeadm
+        Pillar ``saltern:kubeadm`` of any member.
+
+    address
+        The node's address, so that kubeadm does not look for one.
+
+    Returns ``[InitConfiguration, ClusterConfiguration, KubeletConfiguration]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local kubeadm_config.render_documents '{"join": {}, "cluster": {}, "kubelet": {}}' 192.0.2.1
+    """
+    init = kubeadm.get("init") or {
+        "apiVersion": KUBEADM_API,
+        "kind": "InitConfiguration",
+        "localAPIEndpoint": {"advertiseAddress": address},
+        "nodeRegistration": kubeadm["join"]["nodeRegistration"],
+    }
+    return [init, kubeadm["cluster"], kubeadm["kubelet"]]
+
+
 def upload_documents(kubeadm, certificate_key):
     """
     Build what ``kubeadm init phase upload-certs`` reads: the cluster, and the key that encrypts its certificates.
@@ -149,7 +176,7 @@ def kubelet_patch(kubeadm, resolv_conf):
     resolvConf in the definition is the operator's word for all nodes and stays.
 
     kubeadm
-        Pillar ``saltern:kubeadm``; a worker's has no kubelet document.
+        Pillar ``saltern:kubeadm``.
 
     resolv_conf
         Path for the kubelet's resolvConf.

@@ -26,6 +26,7 @@ KUBECONFIGS = (
     "controller-manager.conf",
     "scheduler.conf",
 )
+STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 # kubeadm's own port checks name no process.
 PORTS = {
     "control_plane": {
@@ -49,7 +50,7 @@ def status(ca_hash=None):
 
     Returns a mapping, no secrets in it:
 
-    * ``control_plane``: it has the API server's manifest
+    * ``control_plane``: it has manifests of the control plane, or etcd's data
     * ``initialised``: it is a control-plane node that init or join has finished
     * ``joined``: it is a node that init or join has finished
     * ``unfinished``: "init" or "join" when one was begun and not ended, else None
@@ -102,13 +103,28 @@ def member_files():
     manifests = sorted((etc / "manifests").glob("*.yaml"))
     certificates = [etc / "pki" / "ca.crt"] if (etc / "pki" / "ca.crt").exists() else []
     data = [etcd / "member"] if (etcd / "member").exists() else []
+    # A manifest that is gone is drift, not another role.
+    served = {path.name for path in manifests} & {f"{name}.yaml" for name in STATIC_PODS}
     return {
         "servers": servers,
         "kubelet_conf": "kubelet.conf" in servers,
-        "control_plane": (etc / "manifests" / "kube-apiserver.yaml") in manifests,
+        "control_plane": bool(served or data),
         "ca_hash": ca_hash(certificates[0].read_bytes()) if certificates else None,
         "left": [str(path) for path in [*(etc / name for name in servers), *manifests, *certificates, *data]],
     }
+
+
+def static_pods():
+    """
+    Name the static pods of a control-plane node; each is the name of its manifest and of its container too.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm_facts.static_pods
+    """
+    return list(STATIC_PODS)
 
 
 def _server(kubeconfig):

@@ -12,7 +12,7 @@ from salt.exceptions import CommandExecutionError
 RUN_DIRECTORY = "/run/saltern"
 
 
-def run(args, documents=(), patch=None, timeout_s=600, lock=None):
+def run(args, documents=(), patch=None, timeout_s=600, lock=None, variables=None):
     """
     Run kubeadm and return its standard output.
 
@@ -31,6 +31,9 @@ def run(args, documents=(), patch=None, timeout_s=600, lock=None):
     lock
         File descriptor that kubeadm keeps open, or None.
 
+    variables
+        Environment variables besides the caller's, or None.
+
     Raises CommandExecutionError with kubeadm's failed checks or last steps, secrets blotted out.
 
     CLI Example:
@@ -44,7 +47,8 @@ def run(args, documents=(), patch=None, timeout_s=600, lock=None):
     try:
         config = [f"--config={_write(directory, documents, patch)}"] if documents else []
         fds = () if lock is None else (lock,)
-        answer = __salt__["sandbox.run"]("kubeadm", [*args, *config], timeout_s=timeout_s, inherit_fds=fds)
+        options = {"timeout_s": timeout_s, "inherit_fds": fds, "variables": variables}
+        answer = __salt__["sandbox.run"]("kubeadm", [*args, *config], **options)
     finally:
         shutil.rmtree(directory)
     if answer["retcode"]:

@@ -31,6 +31,21 @@ def outdated(pid, path, proc=PROC):
     return f"it runs another program than {path} of {artefact['name']} {artefact['version']}"
 
 
+def pending(path):
+    """Why a program is not the one that the pillar wants: the artefact's state of this run puts it in place first.
+
+    path: a file of an artefact of this node's pillar. Returns a sentence, None when it is as wanted or no artefact.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 running_binary.pending /opt/sandbox/bin/kubeadm
+    """
+    artefact = _artefact_of(path)
+    return __salt__["artefact.difference"](artefact, _records()) if artefact else None
+
+
 def _artefact_of(path):
     """The artefact of the pillar that a file belongs to."""
     artefacts = __pillar__.get("saltern", {}).get("artefacts", [])
@@ -39,9 +54,13 @@ def _artefact_of(path):
 
 def _recorded(artefact, path):
     """What a file of this very archive was when it was installed; None when another archive is, or none."""
-    records = __salt__["sandbox.path"]("etc", "provisioner", "artefacts")
-    installed = __salt__["artefact.record"](artefact["name"], records)
+    installed = __salt__["artefact.record"](artefact["name"], _records())
     return installed["files"].get(path) if installed and installed["sha256"] == artefact["sha256"] else None
+
+
+def _records():
+    """The directory of the artefacts' records."""
+    return __salt__["sandbox.path"]("etc", "provisioner", "artefacts")
 
 
 def _untouched(program, path, known):

@@ -38,7 +38,7 @@ def path(*parts):
     return str(Path(root, *parts))
 
 
-def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=()):
+def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=(), variables=None):
     """
     Run one of the sandbox's tools and return what it printed. Neither logged nor checked: the caller judges.
 
@@ -60,6 +60,9 @@ def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=()):
     inherit_fds
         File descriptors that the tool keeps open (a lock that must outlive a killed minion).
 
+    variables
+        Environment variables besides the caller's, or None.
+
     Returns ``{"retcode": int, "stdout": str, "stderr": str}``. Raises CommandExecutionError when the tool is missing
     or does not end in time.
 
@@ -77,7 +80,7 @@ def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=()):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment(kubeconfig or path("etc", "kubernetes", "admin.conf")),
+            env=_environment(kubeconfig or path("etc", "kubernetes", "admin.conf")) | (variables or {}),
             pass_fds=inherit_fds,
             start_new_session=True,  # so that a time-out reaches the tool's children too
         )

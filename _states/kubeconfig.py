@@ -61,7 +61,7 @@ def endpoints(name):
     ret = {"name": name, "result": True, "changes": {}}
     failure, restarted = None, []
     try:
-        hindrance = _no_member_of_ours()
+        hindrance = __salt__["kubeadm.hands_off"]()
         if hindrance:
             return ret | hindrance
         wanted, before = __salt__["kubeconfig_endpoints.wanted"](), __salt__["kubeconfig_endpoints.found"]()
@@ -116,17 +116,6 @@ def _differences(found, wanted):
     if "content" in changes:
         changes["content"] = {"old": "another" if found["content"] else None, "new": "this cluster's (not shown)"}
     return changes
-
-
-def _no_member_of_ours():
-    """The verdict on a node whose kubeconfigs are not to be touched, or None."""
-    files, unfinished = __salt__["kubeadm_facts.member_files"](), __salt__["kubeadm_facts.unfinished"]()
-    if not files["servers"]:
-        return {"comment": "no kubeconfig on this node yet"}
-    if unfinished:
-        return {"comment": f"an unfinished {unfinished} is undone or ended by the next one, with its kubeconfigs"}
-    foreign = __salt__["kubeadm_facts.foreign_reason"](files, None)
-    return {"result": False, "comment": __salt__["kubeadm.foreign_message"](foreign)} if foreign else None
 
 
 def _point_all(paths, due):

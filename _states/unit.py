@@ -29,12 +29,13 @@ def running(name, units, files=(), needs=None, act="restart", binary=None, in_tu
     ret = {"name": name, "result": True, "changes": {}}
     done = f"{act}ed"
     try:
-        goal = _goal(units, files, needs)
+        noted = {unit: __salt__["unit_restart.reasons"](unit, test=__opts__["test"]) for unit in units}
+        goal = _goal(units, files, needs, noted)
         before = __salt__["unit.facts"](units)
         was = _files(goal)
         plan = _difference(was, goal["files"])
         lacking = {unit: _lacking(before[unit], goal) for unit in units}
-        because = _because(before, plan, goal, binary)
+        because = _because(before, plan, noted, binary)
         changes = plan | _changes(before, lacking, because, done)
         if __opts__["test"]:
             return ret | _would(changes, before, goal)
@@ -79,8 +80,12 @@ def dead(name, units):
     return ret | ({"comment": f"stopped {', '.join(plan)}"} if plan else {})
 
 
-def _goal(units, files, needs):
-    """What the state is to bring about: facts that files are to have, and what may be expected of the units."""
+def _goal(units, files, needs, noted):
+    """What the state is to bring about: facts that files are to have, and what may be expected of the units.
+
+    In test mode a file that they need is there as well when an earlier state has noted that it would write it.
+    """
+    foreseen = any(reason.startswith(f"{needs} ") for reasons in noted.values() for reason in reasons)
     attributes = ("user", "group", "mode")
     return {
         "units": units,
@@ -91,7 +96,7 @@ def _goal(units, files, needs):
             for item in files
         },
         "needs": needs,
-        "due": needs is None or Path(needs).exists(),
+        "due": needs is None or foreseen or Path(needs).exists(),
         "container": __salt__["node_facts.container"]() if needs is None else None,
     }
 
@@ -119,14 +124,13 @@ def _changed(before, after):
     return {unit: {key: after[unit][key] for key in FACTS if after[unit][key] != before[unit][key]} for unit in after}
 
 
-def _because(before, plan, goal, binary):
+def _because(before, plan, noted, binary):
     """{unit: why it is restarted or reloaded}, of the units that run: one that is started reads everything anew."""
     changed = [f"{path} changed" for path, difference in plan.items() if "content" in difference]
     reasons = {}
-    for unit in goal["units"]:
-        noted = __salt__["unit_restart.reasons"](unit, test=__opts__["test"])
+    for unit, reasons_noted in noted.items():
         program = __salt__["running_binary.outdated"](before[unit]["pid"], binary) if binary else None
-        why = list(dict.fromkeys([*changed, *noted, *([program] if program else [])]))
+        why = list(dict.fromkeys([*changed, *reasons_noted, *([program] if program else [])]))
         if why and before[unit]["active"]:
             reasons[unit] = "; ".join(why)
     return reasons

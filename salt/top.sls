@@ -7,6 +7,7 @@ base:
     - crio
     - kubelet
     - kubeconfig
+    - kubeadm.static_pods
   saltern:node:role:worker:
     - match: pillar
     - os

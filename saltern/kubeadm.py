@@ -17,17 +17,20 @@ CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect":
 
 
 def build(cluster: Cluster, node: Node) -> dict[str, Any]:
-    """The part ``kubeadm`` of a node's pillar: a worker learns how to join, and nothing of the control plane."""
+    """The part ``kubeadm`` of a node's pillar.
+
+    A worker learns how to join, and of the cluster what its kubelet's configuration is made of.
+    """
     common = {
         "join": join(cluster, node),
+        "kubelet": kubelet(cluster),
         "ignore_preflight_errors": list(cluster.kubeadm.ignore_preflight_errors),
     }
     if node.role == "worker":
-        return common
+        return common | {"cluster": outline(cluster)}
     return common | {
         "init": init(cluster, node),
         "cluster": cluster_configuration(cluster),
-        "kubelet": kubelet(cluster),
         "token_ttl_minutes": cluster.kubeadm.token_ttl_minutes,
     }
 
@@ -86,8 +89,8 @@ def certificates_directory(cluster: Cluster) -> str:
     return f"{cluster.paths.sandbox}/etc/kubernetes/pki"
 
 
-def cluster_configuration(cluster: Cluster) -> dict[str, Any]:
-    """The ClusterConfiguration, the same on every control-plane node."""
+def outline(cluster: Cluster) -> dict[str, Any]:
+    """The ClusterConfiguration as far as a kubelet depends on it: version, networks, where the CA is."""
     settings = cluster.settings
     return document(
         "ClusterConfiguration",
@@ -95,13 +98,20 @@ def cluster_configuration(cluster: Cluster) -> dict[str, Any]:
         kubernetesVersion=f"v{cluster.versions.kubernetes}",
         controlPlaneEndpoint=str(cluster.endpoint),
         certificatesDir=certificates_directory(cluster),
-        caCertificateValidityPeriod=f"{cluster.kubeadm.ca_validity_h}h0m0s",
-        certificateValidityPeriod=f"{cluster.kubeadm.certificate_validity_h}h0m0s",
         networking={"serviceSubnet": str(settings.service_cidr), "podSubnet": str(settings.pod_cidr)},
-        apiServer={"certSANs": api_names(cluster)},
-        controllerManager={"extraArgs": arguments({"node-cidr-mask-size": str(settings.pod_cidr_node_mask)})},
-        etcd={"local": {"dataDir": f"{cluster.paths.sandbox}/var/lib/etcd"}},
     )
+
+
+def cluster_configuration(cluster: Cluster) -> dict[str, Any]:
+    """The ClusterConfiguration, the same on every control-plane node."""
+    settings = cluster.settings
+    return outline(cluster) | {
+        "caCertificateValidityPeriod": f"{cluster.kubeadm.ca_validity_h}h0m0s",
+        "certificateValidityPeriod": f"{cluster.kubeadm.certificate_validity_h}h0m0s",
+        "apiServer": {"certSANs": api_names(cluster)},
+        "controllerManager": {"extraArgs": arguments({"node-cidr-mask-size": str(settings.pod_cidr_node_mask)})},
+        "etcd": {"local": {"dataDir": f"{cluster.paths.sandbox}/var/lib/etcd"}},
+    }
 
 
 def api_names(cluster: Cluster) -> list[str]:

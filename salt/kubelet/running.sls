@@ -1,3 +1,6 @@
+include:
+  - kubelet.configured
+
 {%- set node = pillar.saltern %}
 {%- set render = salt["slsutil.renderer"] %}
 {%- set context = {"default_renderer": "jinja", "binary": node.kubelet.binary, "environment_path": node.kubelet.environment_path} %}
@@ -11,6 +14,8 @@ The kubelet runs as soon as kubeadm has configured it:
         text: {{ render("salt://kubelet/files/10-kubeadm.conf.j2", **context) | json }}
       - path: {{ node.kubelet.environment_path | json }}
         text: {{ render("salt://kubelet/files/kubelet.environment", **context) | json }}
-    - needs: {{ node.kubelet.config_path }}
+    - needs: {{ node.paths.sandbox }}{{ node.kubelet.config_path }}
     - binary: {{ node.kubelet.binary }}
     - in_turn: {{ (node.node.role == "control_plane") | json }}
+    - require:
+      - kubeadm_files: The kubelet is configured as defined

@@ -28,7 +28,7 @@ FAMILIES = {
 }
 NODES = {"control_plane": "saw-k8s-m-01", "worker": "saw-k8s-w-01", "load_balancer": "saw-k8s-ha-01"}
 HIGHSTATE = {
-    "control_plane": ["os", "binaries", "crio", "kubelet", "kubeconfig"],
+    "control_plane": ["os", "binaries", "crio", "kubelet", "kubeconfig", "kubeadm.static_pods"],
     "worker": ["os", "binaries", "crio", "kubelet", "kubeconfig.endpoints"],
     "load_balancer": ["os", "haproxy"],
 }

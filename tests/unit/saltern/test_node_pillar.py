@@ -36,7 +36,9 @@ def test_a_role_knows_its_own_parts_only(tmp_path, name, own):
 
 
 def test_a_worker_learns_how_to_join_and_no_more(tmp_path):
-    assert set(pillar(tmp_path, WORKER)["kubeadm"]) == {"join", "ignore_preflight_errors"}
+    kubeadm = pillar(tmp_path, WORKER)["kubeadm"]
+    assert set(kubeadm) == {"join", "cluster", "kubelet", "ignore_preflight_errors"}
+    assert not {"etcd", "apiServer", "controllerManager"} & set(kubeadm["cluster"])
 
 
 @pytest.mark.parametrize("name", [LOAD_BALANCER, CONTROL_PLANE, WORKER])

@@ -217,7 +217,7 @@ def test_before_the_node_is_a_member_there_is_nothing_to_do(tmp_path: Path) -> N
     node = Member(tmp_path)
     ret = node.state("kubeconfig").endpoints(SENTENCE)
     assert (ret["result"], ret["changes"]) == (True, {})
-    assert ret["comment"] == "no kubeconfig on this node yet"
+    assert ret["comment"] == "no member of a cluster yet"
 
 
 def test_a_half_made_start_is_left_to_the_next_one(joined: ControlPlane) -> None:
@@ -313,7 +313,7 @@ def test_a_worker_that_has_not_joined_has_nothing_to_point(tmp_path: Path, test:
     worker = Member(tmp_path, "worker")
     worker.opts["test"] = test
     ret = worker.state("kubeconfig").endpoints(SENTENCE)
-    assert (ret["result"], ret["changes"], ret["comment"]) == (True, {}, "no kubeconfig on this node yet")
+    assert (ret["result"], ret["changes"], ret["comment"]) == (True, {}, "no member of a cluster yet")
 
 
 def test_a_reset_forgets_what_was_to_be_restarted(joined: ControlPlane) -> None:
