@@ -162,7 +162,7 @@ def get(kind, name=None, namespace=None, selector=None, kubeconfig=None):
 
 def nodes():
     """
-    Give the nodes of the cluster: ``{name: {ready, reason, roles, address, version, unschedulable, taints}}``.
+    Give the nodes of the cluster: ``{name: {ready, reason, roles, address, version, runtime, ...}}``.
 
     CLI Example:
 
@@ -180,7 +180,8 @@ def node_facts(node):
     node
         The object as the API server gives it.
 
-    Returns ``{ready: bool, reason: str, roles: [str], address, version, unschedulable: bool, taints: [str]}``.
+    Returns ``{ready: bool, reason: str, roles: [str], address, version, runtime, unschedulable: bool, taints: [str]}``;
+    version: the kubelet's, runtime: like "cri-o://1.36.3".
 
     CLI Example:
 
@@ -192,12 +193,14 @@ def node_facts(node):
     ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
     prefix = "node-role.kubernetes.io/"
     addresses = [a["address"] for a in status.get("addresses", []) if a["type"] == "InternalIP"]
+    info = status.get("nodeInfo", {})
     return {
         "ready": ready.get("status") == "True",
         "reason": ready.get("message", "the kubelet has not reported yet"),
         "roles": sorted(k.removeprefix(prefix) for k in node["metadata"].get("labels", {}) if k.startswith(prefix)),
         "address": addresses[0] if addresses else None,
-        "version": status.get("nodeInfo", {}).get("kubeletVersion"),
+        "version": info.get("kubeletVersion"),
+        "runtime": info.get("containerRuntimeVersion"),
         "unschedulable": spec.get("unschedulable", False),
         "taints": sorted(_taint_text(taint) for taint in spec.get("taints", [])),
     }

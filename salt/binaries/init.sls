@@ -5,3 +5,4 @@
 include:
   - binaries.installed
   - binaries.linked
+  - recorded

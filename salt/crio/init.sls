@@ -7,3 +7,4 @@ include:
   - crio.configured
   - crio.service
   - crio.running
+  - recorded

@@ -7,3 +7,4 @@ include:
   - haproxy.installed
   - haproxy.configured
   - haproxy.running
+  - recorded

@@ -6,3 +6,4 @@
 include:
   - kubeconfig.endpoints
   - kubeconfig.installed
+  - recorded

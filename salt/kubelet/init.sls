@@ -5,3 +5,4 @@
 include:
   - kubelet.configured
   - kubelet.running
+  - recorded

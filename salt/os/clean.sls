@@ -28,7 +28,9 @@ Swap is as it was:
 
 The next bring-up is a first one again:
   file.absent:
-    - name: {{ node.paths.sandbox }}/etc/provisioner/packages.json
+    - names:
+      - {{ node.paths.sandbox }}/etc/provisioner/packages.json
+      - {{ salt["last_apply.path"]() }}
 
 The empty directories are gone:
   directory_tree.absent_if_empty:

@@ -19,3 +19,4 @@ include:
   - os.sysctl
   - os.hosts
   - os.mounts
+  - recorded

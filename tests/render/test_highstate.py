@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import salt.state
 from salt.utils.datastructures import HashableOrderedDict
 
 from saltern import definition, node_pillar
+from tests.salt_node import load
 
 CHECKOUT = Path(__file__).parents[2]
 ROOMS = CHECKOUT / "salt"
@@ -36,6 +38,8 @@ HIGHSTATE = {
 ORCHESTRATED = {"kubeadm": ["control_plane", "worker"]} | {
     room: ["control_plane"] for room in ("cilium", "metallb", "verification")
 }
+# Included by every room of the highstate.
+RECORDED = "recorded"
 # What orchestration hands over with an SLS, as it passes it (docs/architecture.md).
 HANDED_OVER = {"saltern_ca": "-----BEGIN CERTIFICATE-----\n", "saltern_join": dict.fromkeys(NODES.values(), "sealed")}
 REQUISITES = ("require", "watch", "onchanges", "onfail", "prereq", "require_any", "watch_any", "listen")
@@ -43,6 +47,8 @@ REQUISITES = ("require", "watch", "onchanges", "onfail", "prereq", "require_any"
 
 def roles_of(room: str) -> list[str]:
     """The roles that get the SLS of a folder."""
+    if room == RECORDED:
+        return list(NODES)
     return ORCHESTRATED.get(room) or [role for role, rooms in HIGHSTATE.items() if room in rooms]
 
 
@@ -188,6 +194,36 @@ def test_every_state_id_is_a_sentence_of_its_own(compiler: Any) -> None:
     assert [name for name in ids if " " not in name or "/" in name or "{" in name] == []
 
 
+@pytest.mark.parametrize("role", NODES)
+def test_whatever_is_applied_is_recorded_last(compiler: Any, role: str) -> None:
+    its = compiler(role, "Debian")
+    runs = [HIGHSTATE[role], *([room] for room in HIGHSTATE[role] if "." not in room)]
+    runs += [["kubeadm.joined"]] if role != "load_balancer" else [["haproxy.trusted"]]
+    for run in runs:
+        assert its.compile(run)[-1]["__sls__"] == f"{RECORDED}.written", run
+
+
+@pytest.mark.parametrize("role", NODES)
+def test_drift_of_every_state_is_seen_or_known_not_to_be(compiler: Any, role: str) -> None:
+    """Each state of the highstate can be let look again by cluster.status, or it is named why not."""
+    module = load(CHECKOUT / "_modules" / "last_apply.py", {})
+    chunks = compiler(role, "Debian").compile(HIGHSTATE[role])
+    applied = {f"{chunk['state']}.{chunk['fun']}" for chunk in chunks}
+    unknown = applied - module.REPLAYED - set(module.FINGERPRINTED) - set(module.UNSEEN)
+    assert not unknown, f"{unknown}: put them into REPLAYED, FINGERPRINTED or UNSEEN of _modules/last_apply.py"
+
+
+@pytest.mark.parametrize("role", NODES)
+def test_what_is_recorded_of_a_state_are_its_own_arguments(compiler: Any, role: str) -> None:
+    its = compiler(role, "Debian")
+    applied = load(CHECKOUT / "_states" / "last_apply.py", {})._applied
+    for chunk in its.compile(HIGHSTATE[role]):
+        function = its.highstate.state.states[f"{chunk['state']}.{chunk['fun']}"]
+        told = applied(json.loads(json.dumps(chunk)))
+        inspect.signature(function).bind(told["name"], **told["arguments"])
+        assert told["id"] == chunk["__id__"] and "require" not in told["arguments"]
+
+
 def test_a_run_has_few_states(compiler: Any) -> None:
     """Each costs CPU on every node at every run: lists are one state."""
     assert len(compiler("control_plane", "Debian").compile(HIGHSTATE["control_plane"])) <= 35
@@ -208,5 +244,5 @@ def test_every_room_has_a_table_of_contents_and_an_undo(room: str) -> None:
     assert text.startswith("#")
     body = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     assert body[0] == "include:"
-    assert all(line.startswith(f"- {room}.") for line in body[1:])
+    assert all(line.startswith(f"- {room}.") or line == f"- {RECORDED}" for line in body[1:])
     assert (ROOMS / room / "clean.sls").exists()

@@ -25,7 +25,7 @@ MS_REC_PRIVATE = 16384 | (1 << 18)
 class Minion:
     """The functions of a minion: `call` an execution module, `apply` a state, `preview` it with test=True."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, pillar: dict[str, Any] | None = None) -> None:
         options = salt.config.DEFAULT_MINION_OPTS.copy() | {
             "id": "saw-k8s-w-01",
             "root_dir": str(root),
@@ -33,8 +33,10 @@ class Minion:
             "extension_modules": str(root / "extmods"),
             "module_dirs": [str(CHECKOUT / "salt")],
             "file_client": "local",
+            "pillar": pillar or {},
             "grains": {"os": "Debian", "os_family": "Debian", "kernel": "Linux", "saltversioninfo": [3008, 3]},
         }
+        self.options = options
         self.functions = salt.loader.minion_mods(options)
         self._states = {
             test: salt.loader.states(options | {"test": test}, self.functions, {}, {}) for test in (False, True)

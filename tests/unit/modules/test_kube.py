@@ -97,7 +97,7 @@ def test_what_matters_of_a_node(node: Member) -> None:
             "status": {
                 "conditions": [{"type": "Ready", "status": "False", "message": "cni config uninitialized"}],
                 "addresses": [{"type": "Hostname", "address": "m"}, {"type": "InternalIP", "address": "192.0.2.7"}],
-                "nodeInfo": {"kubeletVersion": "v1.36.4"},
+                "nodeInfo": {"kubeletVersion": "v1.36.4", "containerRuntimeVersion": "cri-o://1.36.3"},
             },
         }
     )
@@ -107,6 +107,7 @@ def test_what_matters_of_a_node(node: Member) -> None:
         "roles": ["control-plane"],
         "address": "192.0.2.7",
         "version": "v1.36.4",
+        "runtime": "cri-o://1.36.3",
         "unschedulable": True,
         "taints": ["node-role.kubernetes.io/control-plane:NoSchedule", "node.cilium.io/agent-not-ready=true:NoExecute"],
     }

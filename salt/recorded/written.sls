@@ -1,0 +1,3 @@
+What was applied is recorded:
+  last_apply.recorded:
+    - order: last
