@@ -144,18 +144,10 @@ def _content(path, mode):
 def _attributes(found):
     """Owner and mode of a stat."""
     return {
-        "user": _name(pwd.getpwuid, found.st_uid),
-        "group": _name(grp.getgrgid, found.st_gid),
+        "user": __salt__["account.user_name"](found.st_uid),
+        "group": __salt__["account.group_name"](found.st_gid),
         "mode": f"{stat.S_IMODE(found.st_mode):04o}",
     }
-
-
-def _name(database, number):
-    """The name of a user or group; its number when no account has it."""
-    try:
-        return database(number)[0]
-    except KeyError:
-        return str(number)
 
 
 def _ids(path, user, group):

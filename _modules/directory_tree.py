@@ -74,15 +74,7 @@ def _facts(path):
     if not stat.S_ISDIR(found.st_mode):
         raise CommandExecutionError(f"{path} is in the way: a directory has to be there; move it away and apply again")
     return {
-        "user": _name(pwd.getpwuid, found.st_uid),
-        "group": _name(grp.getgrgid, found.st_gid),
+        "user": __salt__["account.user_name"](found.st_uid),
+        "group": __salt__["account.group_name"](found.st_gid),
         "mode": f"{stat.S_IMODE(found.st_mode):04o}",
     }
-
-
-def _name(database, number):
-    """The name of a user or group; its number when no account has it."""
-    try:
-        return database(number)[0]
-    except KeyError:
-        return str(number)

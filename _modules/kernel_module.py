@@ -76,34 +76,6 @@ def list_path(module, lists=LISTS):
     return str(Path(lists) / f"{module}.conf")
 
 
-def listed(module, lists=LISTS):
-    """Whether that file names exactly this module.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt '*' kernel_module.listed overlay
-    """
-    path = Path(list_path(module, lists))
-    return path.exists() and path.read_text().split() == [module]
-
-
-def enlist(module, lists=LISTS):
-    """Write that file.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt '*' kernel_module.enlist overlay
-    """
-    path = Path(list_path(module, lists))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{module}\n")
-    path.chmod(0o644)
-
-
 def _loaded(proc_modules):
     """Names in /proc/modules."""
     return {line.split()[0] for line in proc_modules.read_text().splitlines()} if proc_modules.exists() else set()

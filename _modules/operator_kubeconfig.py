@@ -120,10 +120,7 @@ def _owner_and_mode(path):
     if not path.exists():
         return None, None
     stat = path.stat()
-    try:
-        owner = f"{path.owner()}:{path.group()}"
-    except KeyError:
-        owner = f"{stat.st_uid}:{stat.st_gid}"
+    owner = f"{__salt__['account.user_name'](stat.st_uid)}:{__salt__['account.group_name'](stat.st_gid)}"
     return owner, f"{stat.st_mode & 0o7777:04o}"
 
 

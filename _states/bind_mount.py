@@ -9,22 +9,29 @@ def mounted(name, mounts, backups, fstab="/etc/fstab"):
     name: sentence for the log; mounts: ``[{"source", "path"}]``; backups: directories for the original fstab; fstab:
     the file.
     A path that holds files of its own, or is another mount, is refused: mounting over it would hide what is there.
-    Changes: ``{path: {"fstab": {"old", "new"}, "mounted": {"old", "new"}}}``.
+    Changes: ``{path: {"fstab": {"old", "new"}, "mounted": {"old", "new"}}}``, and ``{fstab: {"user" | "group" | "mode":
+    {"old", "new"}}}``.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{len(mounts)} bind mounts as wanted"}
     try:
         before = {item["path"]: _facts(item, fstab) for item in mounts}
         plan = {item["path"]: change for item in mounts if (change := _difference(before[item["path"]], _wanted(item)))}
+        attributes = __salt__["config_file.attributes"]()
+        owner = __salt__["config_file.ownership"](fstab)
+        plan |= _as_change(fstab, __salt__["config_file.difference"](owner, attributes))
         failures = {item["path"]: refusal for item in mounts if (refusal := _refusal(item, before[item["path"]]))}
         if __opts__["test"]:
             return ret | _would_mount(plan, failures)
         for item in mounts:
             if item["path"] in plan and item["path"] not in failures:
                 failures |= _mount(item, plan[item["path"]], backups, fstab)
+        if fstab in plan:
+            __salt__["config_file.own"](fstab, **attributes)
         after = {item["path"]: _facts(item, fstab) for item in mounts}
+        owned = _as_change(fstab, __salt__["config_file.difference"](owner, __salt__["config_file.ownership"](fstab)))
     except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "comment": str(err)}
-    ret["changes"] = {path: change for path in after if (change := _difference(before[path], after[path]))}
+    ret["changes"] = {path: change for path in after if (change := _difference(before[path], after[path]))} | owned
     if failures:
         return ret | {"result": False, "comment": "\n".join(failures.values())}
     return ret | ({"comment": f"mounted {', '.join(plan)}"} if plan else {})
@@ -53,6 +60,11 @@ def unmounted(name, mounts, fstab="/etc/fstab"):
         return ret | {"result": False, "comment": str(err)}
     ret["changes"] = {path: change for path in plan if (change := _difference(before[path], after[path]))}
     return ret | {"result": not failures, "comment": "; ".join(failures) or f"unmounted {', '.join(plan)}"}
+
+
+def _as_change(path, difference):
+    """{path: difference}, {} without one."""
+    return {path: difference} if difference else {}
 
 
 def _facts(item, fstab):

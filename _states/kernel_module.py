@@ -8,15 +8,16 @@ def present(name, modules, backups, lists="/etc/modules-load.d"):
 
     name: sentence for the log; modules: list; backups: directories for what was there before; lists: the directory of
     the files.
-    Changes: ``{module: {"kernel": {"old", "new"}, "boot": {"old", "new"}}}``.
+    Changes: ``{module: {"kernel": {"old", "new"}, "content" | "user" | "group" | "mode": {"old", "new"}}}``, the last
+    four of its file.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
         before = {module: _facts(module, lists) for module in modules}
-        plan = {module: change for module in modules if (change := _plan(before[module]))}
+        plan = {module: change for module in modules if (change := _plan(module, before[module]))}
         if __opts__["test"] and plan:
             return ret | {"result": None, "changes": plan, "comment": f"would add {', '.join(plan)}"}
-        failures = [error for module in plan if (error := _add(module, before[module], backups, lists))]
+        failures = [error for module in plan if (error := _add(module, plan[module], backups, lists))]
         after = {module: _facts(module, lists) for module in modules}
     except OSError as err:
         return ret | {"result": False, "comment": str(err)}
@@ -54,29 +55,28 @@ def absent(name, modules, backups, lists="/etc/modules-load.d"):
 
 def _facts(module, lists):
     """What holds for one module now."""
-    return {
-        "kernel": __salt__["kernel_module.available"](module),
-        "boot": __salt__["kernel_module.listed"](module, lists),
-    }
+    file = __salt__["config_file.facts"](__salt__["kernel_module.list_path"](module, lists))
+    return {"kernel": __salt__["kernel_module.available"](module), **file}
 
 
-def _plan(facts):
+def _plan(module, facts):
     """What is missing, as changes."""
-    wanted = {"kernel": facts["kernel"] or "loaded", "boot": True}
+    wanted = {"kernel": facts["kernel"] or "loaded", **__salt__["config_file.wanted"](module)}
     return _difference(facts, wanted)
 
 
 def _difference(before, after):
     """{fact: {"old", "new"}} of what differs."""
-    return {key: {"old": before[key], "new": after[key]} for key in before if before[key] != after[key]}
+    return __salt__["config_file.difference"](before, after)
 
 
-def _add(module, facts, backups, lists):
+def _add(module, plan, backups, lists):
     """List and load one module. Returns the error's text or None."""
-    if not facts["boot"]:
-        __salt__["original.keep"](__salt__["kernel_module.list_path"](module, lists), backups)
-        __salt__["kernel_module.enlist"](module, lists)
-    if facts["kernel"]:
+    if set(plan) - {"kernel"}:
+        path = __salt__["kernel_module.list_path"](module, lists)
+        __salt__["original.keep"](path, backups)
+        __salt__["config_file.settle"](path, __salt__["config_file.wanted"](module))
+    if "kernel" not in plan:
         return None
     try:
         __salt__["kernel_module.load"](module)

@@ -13,33 +13,36 @@ def applied(name, profiles, obsolete, backups, directory="/etc/sysctl.d", proc_s
     backups: directories for the files and live values of before; directory, proc_sys: where files and live values are.
     Keys that this kernel lacks, or that cannot be written here (system containers), are named in the comment: not
     applied, not failed.
-    Changes: ``{"75-inotify.conf": {"old": text | None, "new": text | None}, "vm.swappiness": {"old": "60", "new":
-    "10"}}``.
+    Changes: ``{"75-inotify.conf": {"content" | "user" | "group" | "mode": {"old", "new"}}, "vm.swappiness": {"old":
+    "60", "new": "10"}}``; of a file that goes the content alone.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
-        texts = _wanted_texts(profiles, obsolete)
+        files = _wanted_files(profiles, obsolete)
         settings = {
             key: __salt__["sysctl_profile.plain"](value)
             for profile in profiles.values()
             for key, value in profile.items()
         }
-        before = _files(texts, directory) | __salt__["sysctl_profile.live"](list(settings), proc_sys)
-        excepted = _excepted(before, settings, proc_sys)
-        wanted = texts | {key: value for key, value in settings.items() if key not in excepted}
-        plan = _difference(before, wanted)
+        was, live = _files(files, directory), __salt__["sysctl_profile.live"](list(settings), proc_sys)
+        excepted = _excepted(live, settings, proc_sys)
+        wanted = {key: value for key, value in settings.items() if key not in excepted}
+        stale, unset = _file_changes(was, files), _difference(live, wanted)
+        plan = stale | unset
         if __opts__["test"] and plan:
             return ret | {
                 "result": None,
                 "changes": plan,
                 "comment": f"would change {', '.join(plan)}{_named(excepted)}",
             }
-        refused = _apply(plan, texts, directory, proc_sys, backups)
-        after = _files(texts, directory) | __salt__["sysctl_profile.live"](list(settings), proc_sys)
+        _write(stale, files, directory, backups)
+        refused = _put_in_force(unset, proc_sys, backups)
+        now, in_force = _files(files, directory), __salt__["sysctl_profile.live"](list(settings), proc_sys)
     except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "comment": str(err)}
-    ret["changes"] = _difference(before, after)
-    failures = _failures(_difference(after, wanted), refused)
+    ret["changes"] = _file_changes(was, now) | _difference(live, in_force)
+    failures = [f"{name} is still different" for name in _file_changes(now, files)]
+    failures += _failures(_difference(in_force, wanted), refused)
     if failures:
         return ret | {"result": False, "comment": "; ".join(failures)}
     return ret | {"comment": f"{len(settings) - len(excepted)} of {len(settings)} values in force{_named(excepted)}"}
@@ -68,10 +71,11 @@ def absent(name, profiles, obsolete, backups, directory="/etc/sysctl.d", proc_sy
     return ret | {"comment": f"given back{_named(refused)}"}
 
 
-def _wanted_texts(profiles, obsolete):
-    """{file name: content, None for one that must not be}."""
+def _wanted_files(profiles, obsolete):
+    """{file name: its facts, without content for one that must not be}."""
     texts = {f"{profile}.conf": __salt__["sysctl_profile.text"](settings) for profile, settings in profiles.items()}
-    return texts | {f"{profile}.conf": None for profile in obsolete}
+    gone = {f"{profile}.conf": {"content": None} for profile in obsolete}
+    return {name: __salt__["config_file.wanted"](text) for name, text in texts.items()} | gone
 
 
 def _paths(profiles, directory):
@@ -80,9 +84,15 @@ def _paths(profiles, directory):
 
 
 def _files(names, directory):
-    """{file name: content, None where there is none}."""
-    paths = {name: Path(directory) / name for name in names}
-    return {name: path.read_text() if path.exists() else None for name, path in paths.items()}
+    """{file name: what the file is now}."""
+    return {name: __salt__["config_file.facts"](str(Path(directory) / name)) for name in names}
+
+
+def _file_changes(before, after):
+    """{file name: what differs}."""
+    absent = {"content": None}
+    changes = {name: __salt__["config_file.difference"](before[name], after[name] or absent) for name in after}
+    return {name: change for name, change in changes.items() if change}
 
 
 def _difference(before, after):
@@ -97,20 +107,21 @@ def _excepted(live, settings, proc_sys):
     return missing | dict.fromkeys(__salt__["sysctl_profile.read_only"](other, proc_sys), "read-only")
 
 
-def _apply(plan, texts, directory, proc_sys, backups):
-    """Write the files and values that differ. Returns {key: reason} of the values that the kernel refused."""
-    for name in (name for name in texts if name in plan):
+def _write(stale, files, directory, backups):
+    """Write or remove the files that differ."""
+    for name in stale:
         path = Path(directory) / name
         __salt__["original.keep"](str(path), backups)
-        if texts[name] is None:
+        if files[name]["content"] is None:
             path.unlink()
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(texts[name])
-            path.chmod(0o644)
-    values = {key: change for key, change in plan.items() if key not in texts}
-    __salt__["original.note"]("sysctl", {key: change["old"] for key, change in values.items()}, backups)
-    return __salt__["sysctl_profile.settle"]({key: change["new"] for key, change in values.items()}, proc_sys)
+            __salt__["config_file.settle"](str(path), files[name])
+
+
+def _put_in_force(unset, proc_sys, backups):
+    """Write the values that differ. Returns {key: reason} of those that the kernel refused."""
+    __salt__["original.note"]("sysctl", {key: change["old"] for key, change in unset.items()}, backups)
+    return __salt__["sysctl_profile.settle"]({key: change["new"] for key, change in unset.items()}, proc_sys)
 
 
 def _failures(left, refused):

@@ -2,4 +2,4 @@ The directories of the provisioner and of the sandbox exist:
   directory_tree.present:
     - directories: {{ pillar.saltern.os.directories | json }}
     - require:
-      - user: The operator's user exists
+      - account: The operator's account exists

@@ -130,8 +130,14 @@ def test_kernel_modules_are_listed_loaded_and_given_back(minion: Minion, tmp_pat
     where: dict[str, Any] = {"modules": ["overlay", "br_netfilter"], "backups": backups, "lists": str(lists)}
     done = minion.settle("kernel_module.present", **where)
     assert done["changes"] == {
-        "overlay": {"boot": {"old": False, "new": True}},
-        "br_netfilter": {"kernel": {"old": None, "new": "loaded"}, "boot": {"old": False, "new": True}},
+        "overlay": {"content": {"old": "# the administrator's\noverlay\n", "new": "overlay\n"}},
+        "br_netfilter": {
+            "kernel": {"old": None, "new": "loaded"},
+            "content": {"old": None, "new": "br_netfilter\n"},
+            "user": {"old": None, "new": "root"},
+            "group": {"old": None, "new": "root"},
+            "mode": {"old": None, "new": "0644"},
+        },
     }
     assert done["comment"] == "overlay: built in, br_netfilter: loaded"
     assert (lists / "br_netfilter.conf").read_text() == "br_netfilter\n"
@@ -174,7 +180,7 @@ def test_sysctl_profile_in_a_kernel_of_its_own(
         forward.write_text("0")
         done = minion.settle("sysctl_profile.applied", **where)
         assert done["changes"]["net.ipv4.ip_forward"] == {"old": "0", "new": "1"}
-        assert done["changes"]["15-inotify.conf"]["new"] is None
+        assert done["changes"]["15-inotify.conf"]["content"]["new"] is None
         assert "missing here: net.saltern.no_such_key" in done["comment"]
         assert "read-only here: kernel.ostype" in done["comment"]
         assert done["comment"].startswith("2 of 4 values in force")
@@ -351,6 +357,50 @@ def test_half_a_hosts_block_is_not_guessed_at(minion: Minion, tmp_path: Path) ->
     assert done["result"] is False
     assert "only one of the two lines" in done["comment"]
     assert hosts.read_text() == "# nodes of the cluster: begin\n127.0.0.1 localhost\n"
+
+
+def test_a_hosts_file_that_is_gone_or_unreadable_comes_back(minion: Minion, tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    minion.settle("hosts_file.present", entries={"192.168.100.151": ["m-01"]}, hosts=str(hosts))
+    assert hosts.stat().st_mode & 0o777 == 0o644
+    hosts.chmod(0o600)
+    done = minion.settle("hosts_file.present", entries={"192.168.100.151": ["m-01"]}, hosts=str(hosts))
+    assert done["changes"] == {"mode": {"old": "0600", "new": "0644"}}
+
+
+@pytest.mark.parametrize("name", ["overlay.conf", "75-net.conf"])
+def test_owner_and_mode_of_a_file_are_kept(
+    minion: Minion, tmp_path: Path, backups: list[str], name: str, network_namespace: Apart
+) -> None:
+    state, where = {
+        "overlay.conf": ("kernel_module.present", {"modules": ["overlay"], "lists": str(tmp_path)}),
+        "75-net.conf": (
+            "sysctl_profile.applied",
+            {"profiles": {"75-net": {"net.ipv4.ip_forward": "1"}}, "obsolete": [], "directory": str(tmp_path)},
+        ),
+    }[name]
+    minion.replace("kernel_module.available", lambda _module: "built in")
+
+    def story() -> None:
+        minion.apply(state, backups=backups, **where)
+        os.chown(tmp_path / name, 65534, 65534)
+        (tmp_path / name).chmod(0o666)
+        ((_item, change),) = minion.settle(state, backups=backups, **where)["changes"].items()
+        assert change == {
+            "user": {"old": "nobody", "new": "root"},
+            "group": {"old": "nogroup", "new": "root"},
+            "mode": {"old": "0666", "new": "0644"},
+        }
+
+    network_namespace(story)
+
+
+def test_the_mode_of_fstab_is_kept(minion: Minion, tmp_path: Path, backups: list[str]) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_text("# none\n")
+    fstab.chmod(0o600)
+    done = minion.settle("bind_mount.mounted", mounts=[], backups=backups, fstab=str(fstab))
+    assert done["changes"] == {str(fstab): {"mode": {"old": "0600", "new": "0644"}}}
 
 
 class Apt:

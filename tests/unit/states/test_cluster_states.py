@@ -21,7 +21,7 @@ def node(tmp_path: Path) -> Node:
     """A node whose home is a directory here."""
     (tmp_path / "home").mkdir()
     pillar = {"saltern": {"kubeadm": {"join": {"nodeRegistration": {"criSocket": "unix:///run/crio.sock"}}}}}
-    return Node(tmp_path, pillar, ["sandbox", "operator_kubeconfig", "cni"])
+    return Node(tmp_path, pillar, ["sandbox", "account", "operator_kubeconfig", "cni"])
 
 
 @pytest.fixture
