@@ -28,6 +28,8 @@ WELL_S = 180
 CLOCK_SKEW_S = 30
 # A dead holder's Lease, and two nodes' turns before ours.
 DEADLINE_S = 1200
+# So long a node that restarts may be not ready; one that is still not is down, and needs somebody.
+UNWELL_S = 150
 POLL_S = 2
 REQUEST_TIMEOUT = "--request-timeout=5s"
 # For as long no API server may answer before it is taken for "there is no control plane".
@@ -76,18 +78,24 @@ def take(reason, deadline_s=DEADLINE_S):
 
         salt saw-k8s-m-01 turn.take 'restart of the kubelet'
     """
-    deadline = time.monotonic() + deadline_s
+    began = time.monotonic()
+    unwell_since = None
     while True:
+        limit = began + deadline_s
         hindrance = _taken_by_another(reason)
-        if not hindrance:
+        if hindrance:
+            unwell_since = None
+        else:
             hindrance = _others_hindrance()
             if not hindrance:
                 return
             # Whoever is not well may be waiting for this very turn.
             give_back()
-        if time.monotonic() > deadline:
+            unwell_since = unwell_since or time.monotonic()
+            limit = min(limit, unwell_since + UNWELL_S)
+        if time.monotonic() > limit:
             raise CommandExecutionError(
-                f"{__opts__['id']}: waited {deadline_s} s for the turn to act ({reason}): {hindrance}. "
+                f"{__opts__['id']}: waited {time.monotonic() - began:.0f} s for the turn to act ({reason}): {hindrance}. "
                 f"Mend that, then apply again (salt {__opts__['id']} turn.holder)"
             )
         time.sleep(POLL_S)
