@@ -95,7 +95,7 @@ def take(reason, deadline_s=DEADLINE_S):
             limit = min(limit, unwell_since + UNWELL_S)
         if time.monotonic() > limit:
             raise CommandExecutionError(
-                f"{__opts__['id']}: waited {time.monotonic() - began:.0f} s for the turn to act ({reason}): {hindrance}. "
+                f"{__opts__['id']}: waited {limit - began:.0f} s for the turn to act ({reason}): {hindrance}. "
                 f"Mend that, then apply again (salt {__opts__['id']} turn.holder)"
             )
         time.sleep(POLL_S)
