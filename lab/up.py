@@ -46,7 +46,8 @@ class Lab:
         findings = requirements(self.host, self.paths)
         if findings:
             raise LabError("this machine cannot run the lab:\n" + "\n".join(f"  - {finding}" for finding in findings))
-        self.paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.paths.state.mkdir(parents=True, exist_ok=True)
+        self.paths.state.chmod(0o700)  # one that was there may be open
         with self._stage("artefacts"):
             self._artefacts()
         with self._stage("template of the nodes"):

@@ -60,6 +60,8 @@ class Store:
         self.mount_point.mkdir(parents=True, exist_ok=True)
         if not self.image.exists():
             self._make()
+        # Every key of every node is in it, and whoever reads it needs no permission inside.
+        self.image.chmod(0o600)
         # The kernel frees the loop device by itself when the file system is unmounted (autoclear); discarded blocks
         # become holes of the sparse file again.
         run(["mount", "-t", "btrfs", "-o", "loop,noatime,discard=async", self.image, self.mount_point])

@@ -15,6 +15,7 @@ from saltern import definition
 from saltern.model import Cluster
 
 from .lab_shell import CHECKOUT, Shell, lab_environment
+from .recorder import Recorders
 
 
 def make(target: str, log: Path, timeout_s: float) -> str:
@@ -42,7 +43,14 @@ def owned() -> bool:
 
 
 @pytest.fixture(scope="session")
-def first_up(owned: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def recorders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorders]:
+    """What passes on the event bus and in argument lists, from before the bring-up on; test_01_secrets.py ends it."""
+    with Recorders(tmp_path_factory.mktemp("recordings")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def first_up(owned: bool, recorders: Recorders, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What `make up` printed when it made (or found) the cluster; the cluster lives as long as the session."""
     logs = tmp_path_factory.mktemp("make")
     try:

@@ -50,6 +50,15 @@ def test_it_is_made_once_mounted_and_unmounted(store: Store) -> None:
     assert (store.mount_point / "x").read_text() == "x"
 
 
+def test_nobody_but_its_owner_reads_the_file_with_every_nodes_keys(store: Store) -> None:
+    store.mount()
+    assert store.image.stat().st_mode & 0o777 == 0o600
+    store.unmount()
+    store.image.chmod(0o644)  # as an earlier release left it
+    store.mount()
+    assert store.image.stat().st_mode & 0o777 == 0o600
+
+
 def test_unmounting_frees_the_loop_device(store: Store) -> None:
     store.mount()
     assert str(store.image) in run(["losetup", "--list"])
