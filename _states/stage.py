@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 try:
-    from saltern import readiness, stages
+    from saltern import readiness, removal, stages
     from saltern.run import Run, settings
     from saltern.steps import Call
 
@@ -146,6 +146,57 @@ def verified(name, deadline_s=120):
         Seconds until it must have answered.
     """
     return _stage(name, lambda run: stages.verified(run, deadline_s))
+
+
+def removal_begun(name):
+    """As :func:`begin`, for a removal: nothing is changed unless the pillar of the call says ``confirm: true``.
+
+    name
+        The stage's title.
+
+    Pillar: ``node`` or ``nodes`` (names), ``confirm``, ``force`` (a dead node), ``drain_timeout_s``.
+    """
+    return _stage(name, lambda run: removal.begin(run, __pillar__))
+
+
+def removal_planned(name):
+    """It is known which nodes leave, what moves and what goes, and nothing forbids it.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, lambda run: removal.planned(run, _salt_cloud()))
+
+
+def removal_reached(name, stage):
+    """The steps of one stage of a removal have succeeded; ``saltern/plan_remove.py`` says which they are.
+
+    name
+        The stage's title.
+    stage
+        emptied or dismissed.
+    """
+    return _stage(name, lambda run: removal.reached(run, stage))
+
+
+def machines_gone(name, deadline_s=600):
+    """The machines of the nodes that leave are destroyed, and so are their minion keys.
+
+    name
+        The stage's title.
+    deadline_s
+        Seconds for all machines together.
+    """
+    return _stage(name, lambda run: removal.machines_gone(run, _salt_cloud(), deadline_s))
+
+
+def removal_forgotten(name):
+    """The cluster has no Nodes of the removed names any more.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, removal.forgotten)
 
 
 def end(name):

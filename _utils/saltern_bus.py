@@ -83,6 +83,13 @@ class SaltTransport:
         pending, rejected, denied = (frozenset(listed[f"minions_{kind}"]) for kind in ("pre", "rejected", "denied"))
         return Keys(accepted, pending, rejected, denied)
 
+    def forget_key(self, minion_id: str) -> None:
+        """Delete a minion's key, whether accepted or not; one that is not there is no error."""
+        with salt.key.get_key(self.opts) as store:
+            # Each deletion has all minions log in again (rotate_aes_key): not for a key that salt-cloud has removed.
+            if store.glob_match(minion_id):
+                store.delete_key(minion_id)
+
     def ask_running(self, jid: str, targets: Sequence[str]) -> Published:
         """Ask the targets whether they still run the job."""
         return self.publish(targets, "saltutil.find_job", [jid], {})

@@ -111,9 +111,10 @@ class Job:
         """Work until the steps named in ``until`` (default: all) have ended, or something has failed.
 
         Steps beyond ``until`` start too when they may, and go on in the next call. After a failure nothing new starts
-        but clean-up (``always``), what runs is waited for, and all problems are returned. [] when all went well.
+        but clean-up (``always``, ``undo``), what runs is waited for, and all problems are returned. [] when all went
+        well.
         """
-        wanted = set(self.steps if until is None else until)
+        wanted = {key for key, step in self.steps.items() if not step.undo} if until is None else set(until)
         while not self._reached(wanted):
             self._start_ready()
             if self._reached(wanted):
@@ -126,12 +127,13 @@ class Job:
         return self.problems()
 
     def clean_up(self) -> list[Problem]:
-        """Forget what runs, and run the clean-up (``always``) steps that are owed: one whose ``after`` has begun."""
+        """Forget what runs, and run the clean-up steps that are owed: ``always`` or ``undo``, its ``after`` begun."""
         self._stopped = True
         for running in list(self._running.values()):
             for node in list(running.watched):
                 self._lose(running, node, "given up: the job was interrupted", "run-interrupted")
-        owed = [s.key for s in self.steps.values() if s.always and any(k in self.outcomes for k in s.after)]
+        cleaning = [step for step in self.steps.values() if step.always or step.undo]
+        owed = [step.key for step in cleaning if any(key in self.outcomes for key in step.after)]
         return self.run(owed)
 
     def problems(self) -> list[Problem]:
@@ -152,8 +154,10 @@ class Job:
     def _may_start(self, step: Step) -> bool:
         if step.key in self.outcomes:
             return False
+        if step.undo and not self._failed():
+            return False
         before = [self.outcomes.get(key) for key in step.after]
-        if step.always:
+        if step.always or step.undo:
             # Clean-up is owed once anything that it follows has begun, and waits for all of that which can still run.
             begun = [outcome for outcome in before if outcome]
             complete = len(begun) == len(before) or self._failed()

@@ -42,6 +42,15 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
     Raises:
         StageError: what salt-cloud says went wrong, per machine.
     """
+    return judge(run.again, *follow(run, command, deadline_s))
+
+
+def follow(run: Run, command: Sequence[str], deadline_s: float) -> tuple[int | None, str, str]:
+    """Run a salt-cloud command, telling what it is at; returns its exit code, standard output and standard error.
+
+    Raises:
+        StageError: it cannot be run, or is not done in time.
+    """
     phases: dict[str, str] = {}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         try:
@@ -53,11 +62,11 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
             ended = _follow(run, process, err, phases, run.clock() + deadline_s)
         finally:
             _stop(process)
-        texts = [_text(file) for file in (out, err)]
+        texts = _text(out), _text(err)
     if not ended:
         cause = f"not done within {deadline_s:.0f} s: {_phases(phases)}"
         raise StageError(_problem(run.again, "", cause, _NO_SALT_CLOUD))
-    return judge(run.again, process.returncode, *texts)
+    return process.returncode, *texts
 
 
 def start_stopped(run: Run, salt_cloud: Sequence[str], nodes: Sequence[str]) -> list[str]:
@@ -73,11 +82,11 @@ def start_stopped(run: Run, salt_cloud: Sequence[str], nodes: Sequence[str]) -> 
     """
     if not nodes:
         return []
-    states = machine_states(_asked(run, [*salt_cloud, "-Q", "--out=json"]))
+    states = machine_states(asked(run, [*salt_cloud, "-Q", "--out=json"]))
     stopped = [node for node in nodes if states.get(node) == "stopped"]
     if stopped:
         run.tell(f"switched off, starting: {', '.join(stopped)}")
-        _asked(run, [*salt_cloud, "-y", "-a", "start", *stopped, "--out=json"])
+        asked(run, [*salt_cloud, "-y", "-a", "start", *stopped, "--out=json"])
     return stopped
 
 
@@ -91,14 +100,14 @@ def machine_states(out: str) -> dict[str, str]:
     }
 
 
-def _asked(run: Run, words: list[str]) -> str:
+def asked(run: Run, words: list[str]) -> str:
     """What a short call of salt-cloud prints. Raises StageError when it cannot be run, is late or fails."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=ASK_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as err:
         raise StageError(_problem(run.again, "", f"{words[0]}: {err}", _NO_SALT_CLOUD)) from err
     if done.returncode:
-        raise StageError(_ended(run.again, words, done.returncode, done.stderr or done.stdout))
+        raise StageError(ended(run.again, words, done.returncode, done.stderr or done.stdout))
     return done.stdout
 
 
@@ -111,13 +120,13 @@ def judge(again: str, code: int | None, out: str, err: str) -> list[str]:
     entries = json_in(out)
     problems = [_of_driver(again, name, str(entry["Error"])) for name, entry in entries.items() if _failed(entry)]
     if not problems and code:
-        problems = [_ended(again, ["salt-cloud"], code, err or out)]
+        problems = [ended(again, ["salt-cloud"], code, err or out)]
     if problems:
         raise StageError(*problems)
     return [name for name, entry in entries.items() if isinstance(entry, Mapping) and "Message" not in entry]
 
 
-def _ended(again: str, words: Sequence[str], code: int, said: str) -> Problem:
+def ended(again: str, words: Sequence[str], code: int, said: str) -> Problem:
     """salt-cloud's failure as a whole, with the runbook that the driver names, if it came that far."""
     text, runbook = runbooks.split(said)
     cause = f"{' '.join(words)} ended with exit code {code}: {_tail(text)}"

@@ -32,7 +32,7 @@ def minions_answer(run: Run, deadline_s: float) -> Told:
         return Told(told, result=None if missing else True)
     if missing:
         raise StageError(*(_silent(run, node, deadline_s) for node in missing))
-    return _synchronised(run, run.table.all)
+    return synchronised(run, run.table.all)
 
 
 def examined(run: Run, deadline_s: float) -> Told:
@@ -47,7 +47,7 @@ def examined(run: Run, deadline_s: float) -> Told:
     up = [node for node in run.table.all if node in run.answering]
     told = Told("")
     try:
-        _synchronised(run, up)
+        synchronised(run, up)
     except StageError as err:
         problems += err.problems
         up = [node for node in up if node not in {problem.node for problem in err.problems}]
@@ -118,7 +118,7 @@ def answers(run: Run, nodes: Collection[str], deadline_s: float) -> set[str]:
     return set(nodes) - missing
 
 
-def _synchronised(run: Run, nodes: Collection[str]) -> Told:
+def synchronised(run: Run, nodes: Collection[str]) -> Told:
     """One call: modules, states, and (which reloads both) the pillar. ``base`` spares rendering the top file."""
     functions = "saltutil.sync_modules,saltutil.sync_states,saltutil.refresh_pillar"
     keywords = {"__kwarg__": True, "saltenv": "base", "refresh": False}

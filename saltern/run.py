@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from saltern import definition, record, runbooks
 from saltern.findings import DefinitionError
@@ -18,6 +18,9 @@ from saltern.job import Job, seconds_text
 from saltern.model import Cluster
 from saltern.plan import PlanError, Table
 from saltern.steps import Outcome, Patience, Problem, StepError, Transport, TransportError
+
+if TYPE_CHECKING:
+    from saltern.removal import Removal
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Master(Transport, Protocol):
 
     def raw_events(self, timeout_s: float) -> Iterator[tuple[str, dict[str, Any]]]:
         """The bus as (tag, data), waiting at most ``timeout_s`` for the first."""
+
+    def forget_key(self, minion_id: str) -> None:
+        """Delete a minion's key, whether accepted or not; one that is not there is no error."""
 
     def close(self) -> None:
         """Leave the bus."""
@@ -103,6 +109,7 @@ class Run:
         state_dir: where locks and records are kept.
         jid, user: of the orchestration, for the record.
         orchestration: its name as an operator types it.
+        arguments: what he types behind it, as text.
         titles: the stages in order, for "stage 3/11".
         patience: how long silent nodes are borne.
         test: only say what would be done.
@@ -118,6 +125,7 @@ class Run:
     jid: str = ""
     user: str = ""
     orchestration: str = "orchestrate.cluster"
+    arguments: str = ""
     titles: list[str] = field(default_factory=list)
     patience: Patience = field(default_factory=Patience)
     test: bool = False
@@ -133,6 +141,7 @@ class Run:
         self.answering: set[str] = set()
         self.status: dict[str, dict[str, Any]] = {}
         self.left_over = False
+        self.removal: Removal | None = None
         self.record: record.Record | None = None
         self.lock: record.Lock | None = None
         self._jobs: list[Job] = []
@@ -144,7 +153,7 @@ class Run:
     @property
     def again(self) -> str:
         """What to type to go on after a failure."""
-        return f"salt-run state.orchestrate {self.orchestration}"
+        return f"salt-run state.orchestrate {self.orchestration} {self.arguments}".rstrip()
 
     @property
     def cluster(self) -> Cluster:

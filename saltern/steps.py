@@ -121,6 +121,7 @@ class Step:
         stage: the stage of the orchestration that waits for this step.
         one_at_a_time: ask the next node only when the one before has succeeded.
         always: run as soon as all of ``after`` have ended, however they ended, even if the job has failed (clean-up).
+        undo: as ``always``, but only when the job fails or is interrupted: takes back what ``after`` did.
         deadline_s: seconds that one node may take.
         judge: looks at each node's returned value.
         in_test_mode: ask the nodes' own test mode ("ask"), nothing changes by it anyway ("reads"), or only
@@ -137,6 +138,7 @@ class Step:
     stage: str = ""
     one_at_a_time: bool = False
     always: bool = False
+    undo: bool = False
     deadline_s: float = 600.0
     judge: Judge | None = None
     in_test_mode: Literal["say", "ask", "reads"] = "say"

@@ -61,6 +61,7 @@ class FakeMaster:
     bus: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     refuses: str = ""
     closed: bool = False
+    forgotten: list[str] = field(default_factory=list)
     _due: list[tuple[float, int, Event]] = field(default_factory=list)
 
     def react(self, node: str, function: str, reaction: Reaction) -> None:
@@ -111,6 +112,9 @@ class FakeMaster:
     def keys(self) -> Keys:
         accepted = {node: f"PEM of {node}" for node in self.accepted or ()}
         return Keys(accepted, self.others.pending, self.others.rejected, self.others.denied)
+
+    def forget_key(self, minion_id: str) -> None:
+        self.forgotten.append(minion_id)
 
     def close(self) -> None:
         self.closed = True

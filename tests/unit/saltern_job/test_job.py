@@ -276,6 +276,28 @@ def test_clean_up_of_a_job_that_owes_nothing_starts_nothing(stage):
     assert "fun.clean" not in stage.order() and "fun.b" not in stage.order()
 
 
+def test_what_a_job_that_failed_has_done_is_taken_back_once(stage):
+    stage.master.react("n1", "fun.drain", Reaction(value="bad", ok=False))
+    job = stage.job(step("cordon"), step("drain", after=("cordon",)), step("back", after=("cordon",), undo=True))
+    job.run()
+    assert stage.order() == ["fun.cordon", "fun.drain", "fun.back"]
+    job.clean_up()
+    assert stage.order() == ["fun.cordon", "fun.drain", "fun.back"]
+
+
+def test_nothing_is_taken_back_of_a_job_that_went_well(stage):
+    job = stage.job(step("cordon"), step("drain", after=("cordon",)), step("back", after=("cordon",), undo=True))
+    assert job.run() == [] and job.run(until=["drain"]) == []
+    assert stage.order() == ["fun.cordon", "fun.drain"]
+
+
+def test_what_a_job_has_done_is_taken_back_on_request(stage):
+    job = stage.job(step("cordon"), step("back", after=("cordon",), undo=True))
+    job.run()
+    job.clean_up()
+    assert stage.order() == ["fun.cordon", "fun.back"]
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [

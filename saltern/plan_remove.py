@@ -1,0 +1,286 @@
+"""Which nodes may leave a cluster, and by which steps: decided from the definition and what the cluster reports.
+
+Facts in, refusals and steps out: no I/O here. The order leaves nothing behind that a second run would not find: the
+Node and the row, by which a name is known as the cluster's, go last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from saltern.plan import CONTROL_PLANE, LOAD_BALANCER, WORKER, PlanError, Table, apply_call
+from saltern.steps import Call, Problem, Step
+
+STEP = "Removal"
+# The stages of orchestrate.node_remove that ask nodes; between the last two the machines are destroyed.
+EMPTIED, DISMISSED, FORGOTTEN = "emptied", "dismissed", "forgotten"
+# How long pods may take to move, where the operator does not say. Seconds.
+DRAIN_S = 300
+QUICK_S = 120.0
+# Whose row is in which file: the operator's own, one that the product wrote, none.
+OWN, WRITTEN, NONE = "own", "written", "none"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the operator asks for, from the pillar of the call.
+
+    Args:
+        names: the nodes to remove, each once, in his order.
+        confirmed: do it; else only say what would be done.
+        force: some of them are dead: skip what needs the node.
+        drain_s: seconds that the pods of a node may take to move.
+    """
+
+    names: tuple[str, ...]
+    confirmed: bool = False
+    force: bool = False
+    drain_s: int = DRAIN_S
+
+    @classmethod
+    def of(cls, pillar: Mapping[str, Any]) -> Request:
+        """Read the pillar of the call. Raises PlanError that says what to type."""
+        names = pillar.get("nodes") or ([pillar["node"]] if pillar.get("node") else [])
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise PlanError(f"which node is to be removed is not said: add {example({'node': 'NAME'})}")
+        drain_s = pillar.get("drain_timeout_s", DRAIN_S)
+        if not isinstance(drain_s, int) or isinstance(drain_s, bool) or drain_s <= 0:
+            raise PlanError(f"drain_timeout_s is {drain_s!r}: write a number of seconds, e.g. {DRAIN_S}")
+        return cls(tuple(dict.fromkeys(names)), switch(pillar, "confirm"), switch(pillar, "force"), drain_s)
+
+    def pillar(self, **more: Any) -> dict[str, Any]:
+        """The pillar by which this request is made again."""
+        who: dict[str, Any] = {"node": self.names[0]} if len(self.names) == 1 else {"nodes": list(self.names)}
+        drain = {} if self.drain_s == DRAIN_S else {"drain_timeout_s": self.drain_s}
+        return who | ({"force": True} if self.force else {}) | drain | more
+
+
+def switch(pillar: Mapping[str, Any], key: str) -> bool:
+    """A switch of the pillar: true, false or absent. Raises PlanError for a text that only looks like one."""
+    value = pillar.get(key, False)
+    if not isinstance(value, bool):
+        raise PlanError(f'{key} is {value!r}, which is neither true nor false: write {{"{key}": true}}')
+    return value
+
+
+def example(pillar: Mapping[str, Any]) -> str:
+    """A pillar as it is typed on the command line."""
+    return f"pillar='{json.dumps(pillar)}'"
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A node that is to leave.
+
+    Args:
+        name, role, address: of its row; without a row, as the cluster knows it.
+        row: OWN, WRITTEN or NONE.
+        row_at: file and line of its row.
+        facts: as ``kube_node.standing`` reports them.
+        machine: as salt-cloud lists it ({id, state}); None when Proxmox has none of that name.
+        answers: whether its minion answers; only asked of one that has no machine.
+    """
+
+    name: str
+    role: str
+    address: str = ""
+    row: str = OWN
+    row_at: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] | None = None
+    answers: bool = False
+
+    @property
+    def registered(self) -> bool:
+        """Whether the cluster has a Node of this name."""
+        return bool(self.facts.get("registered"))
+
+    @property
+    def dead(self) -> bool:
+        """Whether its kubelet does not report, or has no machine to run on: what needs the node cannot be done."""
+        return self.registered and (not self.facts["ready"] or self.machine is None)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is known when a removal is planned.
+
+    Args:
+        table: who is in the table.
+        leaving: who is to leave.
+        source: the healthy control-plane node that stays and is asked for everything.
+        members: etcd's members as ``etcd_member.standing`` reports them.
+        balancers: load balancer that stays -> its HAProxy settings without the servers that leave; only of those that
+            have such servers.
+    """
+
+    table: Table
+    leaving: tuple[Leaving, ...]
+    source: str
+    members: Sequence[Mapping[str, Any]] = ()
+    balancers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that leave."""
+        return tuple(node.name for node in self.leaving)
+
+    @property
+    def staying(self) -> tuple[str, ...]:
+        """The nodes of the table that stay."""
+        return tuple(name for name in self.table.all if name not in self.names)
+
+    @property
+    def control_plane(self) -> tuple[Leaving, ...]:
+        """The control-plane nodes that leave, in a quorum-safe order: first those whose etcd does not answer."""
+        healthy = {member["name"] for member in self.members if member["healthy"]}
+        nodes = [node for node in self.leaving if node.role == CONTROL_PLANE]
+        return tuple(sorted(nodes, key=lambda node: node.name in healthy))
+
+
+def refusals(picture: Picture, force: bool) -> list[Problem]:
+    """Everything that forbids this removal, [] when nothing does."""
+    return [*_enough_left(picture), *_quorum(picture), *_dead(picture, force), *_lonely_pods(picture)]
+
+
+def _enough_left(picture: Picture) -> Iterator[Problem]:
+    """Of each role that loses a node one has to be left."""
+    what = {LOAD_BALANCER: "load balancer", CONTROL_PLANE: "control-plane node", WORKER: "worker"}
+    cluster = "to take the whole cluster down: salt-run state.orchestrate orchestrate.cluster_remove"
+    for role, title in what.items():
+        losing = [node.name for node in picture.leaving if node.role == role]
+        left = [name for name in picture.table.of_role(role) if name not in picture.names]
+        if losing and not left:
+            yield Problem(", ".join(losing), STEP, f"no {title} would be left", f"add another row first; {cluster}")
+
+
+def _quorum(picture: Picture) -> Iterator[Problem]:
+    """After each removal more than half of etcd's voting members have to answer; no other change is under way."""
+    leaving = [node.name for node in picture.control_plane]
+    learners = [_member_name(m) for m in picture.members if m["learner"] and m["name"] not in leaving]
+    if leaving and learners:
+        cause = f"{', '.join(learners)} is a learner of etcd: another node is joining, and etcd changes one at a time"
+        yield Problem(", ".join(leaving), STEP, cause, "wait until it has joined: salt-run cluster.status")
+    voting = {m["name"]: bool(m["healthy"]) for m in picture.members if not m["learner"]}
+    for name in leaving:
+        voting.pop(name, None)
+        answering, needed = sum(voting.values()), quorum(len(voting))
+        if voting and answering < needed:
+            cause = (
+                f"etcd would have {len(voting)} members left, of which {answering} answer and {needed} have to: the "
+                "cluster would stop"
+            )
+            silent = ", ".join(sorted(other for other, healthy in voting.items() if not healthy))
+            yield Problem(name, STEP, cause, f"first bring back or remove those that do not answer: {silent}")
+            return
+
+
+def quorum(members: int) -> int:
+    """How many of etcd's voting members have to answer."""
+    return members // 2 + 1
+
+
+def _member_name(member: Mapping[str, Any]) -> str:
+    return str(member["name"] or ", ".join(member["peer_urls"]))
+
+
+def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
+    """A node whose kubelet is silent cannot be drained; one whose machine is gone does not come back either."""
+    for node in picture.leaving:
+        if node.machine is None and node.answers:
+            cause = "its minion answers, and yet Proxmox has no machine of this name to destroy"
+            remedy = f"is another provider's, or renamed? Then: kubectl drain {node.name}; kubectl delete node {node.name}"
+            yield Problem(node.name, STEP, cause, f"{remedy}; salt-key -d {node.name}")
+        elif node.dead and node.machine is not None and not force:
+            cause = f"is not Ready ({node.facts['reason']}): its pods cannot be moved, only given up"
+            pillar = example({"node": node.name, "force": True})
+            remedy = f"bring it back (salt-cloud -a start {node.name}), or remove it as it is: {pillar}"
+            yield Problem(node.name, STEP, cause, remedy)
+
+
+def _lonely_pods(picture: Picture) -> Iterator[Problem]:
+    """A pod without a controller would be gone for good: that is its owner's decision."""
+    for node in picture.leaving:
+        if node.facts.get("alone") and not node.dead:
+            pods = node.facts["alone"]
+            namespace, _, pod = pods[0].partition("/")
+            cause = f"nothing would make these pods again: {', '.join(pods)}"
+            yield Problem(node.name, STEP, cause, f"delete them yourself: kubectl -n {namespace} delete pod {pod}")
+
+
+def departure(picture: Picture, drain_s: int = DRAIN_S) -> list[Step]:
+    """The steps before the machines are destroyed: pods moved, load balancers told, etcd members removed.
+
+    One after another. When one fails, the nodes that this removal cordoned take pods again.
+    """
+    steps = [*_emptying(picture, drain_s), *_dismissal(picture)]
+    chained = steps[:1] + [replace(step, after=(before.key,)) for before, step in pairwise(steps)]
+    back = Call("kube_node.release", kwarg={"names": list(picture.names)})
+    undo = Step(
+        "cordons given back",
+        "Cordons given back",
+        (picture.source,),
+        back,
+        after=("cordoned",),
+        undo=True,
+        deadline_s=QUICK_S,
+        remedy=f"kubectl uncordon {' '.join(picture.names)}",
+    )
+    return [*chained, undo] if any(step.key == "cordoned" for step in steps) else chained
+
+
+def _emptying(picture: Picture, drain_s: int) -> list[Step]:
+    registered = [node for node in picture.leaving if node.registered]
+    if not registered:
+        return []
+    source = (picture.source,)
+    cordon = Call("kube_node.cordon", kwarg={"names": [node.name for node in registered]})
+    steps = [Step("cordoned", f"Cordon of {_names(registered)}", source, cordon, stage=EMPTIED, deadline_s=QUICK_S)]
+    for node in (node for node in registered if not node.dead):
+        call = Call("kube_node.drain", kwarg={"name": node.name, "deadline_s": drain_s})
+        title = f"Drain of {node.name}"
+        # kubectl gets half a minute more to say what is left, and the explanation asks the API again.
+        step = Step(f"drained {node.name}", title, source, call, stage=EMPTIED, deadline_s=drain_s + QUICK_S)
+        steps.append(step)
+    return steps
+
+
+def _dismissal(picture: Picture) -> list[Step]:
+    """Load balancers first, so that no new request meets an API server whose etcd is going."""
+    steps = []
+    for balancer, settings in picture.balancers.items():
+        call = apply_call(["haproxy"], pillar={"saltern": {"haproxy": dict(settings)}})
+        title = f"{balancer} sends nothing more to {', '.join(picture.names)}"
+        steps.append(Step(f"told {balancer}", title, (balancer,), call, stage=DISMISSED))
+    for node in picture.control_plane:
+        call = Call("etcd_member.remove", kwarg={"name": node.name, "address": node.address})
+        title = f"etcd member of {node.name}"
+        step = Step(f"dismissed {node.name}", title, (picture.source,), call, stage=DISMISSED, deadline_s=QUICK_S)
+        steps.append(step)
+    return steps
+
+
+def forgetting(picture: Picture) -> list[Step]:
+    """The steps after the machines are gone: the Nodes, and the names in the hosts files of those that stay."""
+    delete = Call("kube_node.delete", kwarg={"names": list(picture.names)})
+    node = Step("forgotten", f"Node {', '.join(picture.names)}", (picture.source,), delete, stage=FORGOTTEN)
+    if all(leaving.row == OWN for leaving in picture.leaving):
+        return [node]  # the table names them still, and so do the hosts files
+    hosts = Step(
+        "unnamed",
+        f"Hosts files without {', '.join(picture.names)}",
+        picture.staying,
+        apply_call(["os.hosts"]),
+        after=("forgotten",),
+        stage=FORGOTTEN,
+        remedy="salt '*' state.apply os.hosts (all else is done: the removed nodes are gone)",
+    )
+    return [node, hosts]
+
+
+def _names(nodes: Sequence[Leaving]) -> str:
+    return ", ".join(node.name for node in nodes)

@@ -1,0 +1,203 @@
+"""The stages of orchestrate.node_remove: who leaves and what moves, pods moved, machines gone, Nodes gone.
+
+As in :mod:`saltern.stages` every function takes the run and tells, or raises one of ``saltern.run.EXPECTED``. A run
+that is not confirmed is one in test mode: it looks, and says what it would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from saltern import haproxy, plan_remove, readiness, removal_report, source, stages, unmake
+from saltern.model import Cluster
+from saltern.plan import CONTROL_PLANE
+from saltern.plan_remove import NONE, OWN, STEP, WRITTEN, Leaving, Picture, Request
+from saltern.rows import Rows
+from saltern.run import Run, StageError, Told
+from saltern.steps import Call, Outcome, Problem, Step
+
+# How long a minion may take to answer before it counts as silent, on a loaded machine. Seconds.
+ANSWER_S = 15.0
+FACTS_S = 60.0
+
+
+@dataclass
+class Removal:
+    """A removal under way: what was asked for, and what is known of it since it was planned."""
+
+    request: Request
+    picture: Picture | None = None
+
+    @property
+    def planned(self) -> Picture:
+        """The picture; the stage that plans comes first."""
+        if self.picture is None:
+            raise StageError(Problem("", STEP, "no stage has planned it yet", "put stage.removal_planned before"))
+        return self.picture
+
+
+def begin(run: Run, pillar: Mapping[str, Any]) -> Told:
+    """Read the request, then begin as every job does; without a confirmation nothing will be changed.
+
+    Args:
+        run: the run.
+        pillar: of the call: node or nodes, confirm, force, drain_timeout_s.
+    """
+    request = Request.of(pillar)
+    run.removal = Removal(request)
+    run.test = run.test or not request.confirmed
+    run.arguments = plan_remove.example(request.pillar(**({"confirm": True} if request.confirmed else {})))
+    return stages.begin(run)
+
+
+def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
+    """It is known who leaves, what moves and what goes, and nothing forbids it.
+
+    Args:
+        run: the run.
+        salt_cloud: the command with its configuration.
+    """
+    removal = _removal(run)
+    names = removal.request.names
+    origin = _source(run, names)
+    standing, members = _reported(run, origin, names)
+    machines = unmake.existing(run, salt_cloud)
+    unknown = [name for name in names if not _known(run, name, standing, members)]
+    if unknown:
+        raise StageError(*(_unknown(name) for name in unknown))
+    running = readiness.answers(run, [name for name in names if name not in machines], ANSWER_S)
+    known = [_leaving(run, name, standing[name], machines.get(name)) for name in names]
+    leaving = tuple(replace(node, answers=node.name in running) for node in known)
+    removal.picture = Picture(run.table, leaving, origin, members, balancers(run.cluster, leaving))
+    problems = plan_remove.refusals(removal.picture, removal.request.force)
+    if problems:
+        raise StageError(*problems)
+    text = removal_report.plan(run.cluster.name, removal.picture, removal.request)
+    return Told(text, result=None if run.test else True)
+
+
+def _removal(run: Run) -> Removal:
+    if run.removal is None:
+        raise StageError(Problem("", STEP, "no node was named", "put stage.removal_begun before"))
+    return run.removal
+
+
+def _source(run: Run, leaving: Sequence[str]) -> str:
+    """The first healthy control-plane node that stays. Raises StageError when there is none."""
+    candidates = [name for name in run.table.control_plane if name not in leaving]
+    answering = readiness.answers(run, candidates, ANSWER_S) if candidates else set()
+    asked = tuple(name for name in candidates if name in answering)
+    if asked:
+        readiness.synchronised(run, asked)
+        step = Step("status", "Cluster membership", asked, Call("kubeadm.status"), deadline_s=FACTS_S)
+        answers = readiness.run_steps(run, [step])["status"].answers
+        healthy = [name for name in asked if answers[name].value.get("healthy")]
+        if healthy:
+            return healthy[0]
+    cause = "no control-plane node would stay that is healthy: nothing could be asked of the cluster"
+    who = ", ".join(candidates) or "every control-plane node is to leave"
+    remedy = f"({who}) see: salt-run cluster.status; when etcd has lost its quorum, a removal makes it worse"
+    raise StageError(Problem("", STEP, cause, remedy))
+
+
+def _reported(run: Run, origin: str, names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the cluster says of the nodes, and of etcd's members."""
+    steps = [
+        Step("standing", "What the nodes carry", (origin,), Call("kube_node.standing", kwarg={"names": list(names)})),
+        Step("members", "etcd's members", (origin,), Call("etcd_member.standing")),
+    ]
+    outcomes = readiness.run_steps(run, steps)
+    return outcomes["standing"].value(), outcomes["members"].value()
+
+
+def _known(run: Run, name: str, standing: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> bool:
+    in_etcd = any(member["name"] == name for member in members)
+    return name in run.cluster.nodes or standing[name]["registered"] or in_etcd
+
+
+def _unknown(name: str) -> Problem:
+    cause = "neither the table, nor the cluster, nor etcd has a node of this name: it is gone, or the name is wrong"
+    return Problem(name, STEP, cause, "salt-run cluster.status names the nodes")
+
+
+def _leaving(run: Run, name: str, facts: Mapping[str, Any], machine: Mapping[str, Any] | None) -> Leaving:
+    """A node by its row; without one, as the cluster knows it (etcd's members are control-plane nodes)."""
+    row = run.cluster.nodes.get(name)
+    if row is None:
+        role = facts["role"] or CONTROL_PLANE
+        return Leaving(name, role, facts["address"] or "", NONE, facts=facts, machine=machine)
+    place = source.read([Path(directory) for directory in run.pillar_dirs], run.state_dir).place(("nodes", name))
+    at = f"{place.file}:{place.line}" if place else ""
+    written = place is not None and place.file == Rows(run.state_dir, run.cluster.name).path(name)
+    return Leaving(name, row.role, str(row.address), WRITTEN if written else OWN, at, facts, machine)
+
+
+def balancers(cluster: Cluster, leaving: Iterable[Leaving]) -> dict[str, dict[str, Any]]:
+    """The HAProxy settings without the nodes that leave, for each load balancer that stays and has such servers."""
+    names = {node.name for node in leaving}
+    rest = cluster.model_copy(update={"nodes": {name: row for name, row in cluster.nodes.items() if name not in names}})
+    settings = {row.name: (haproxy.build(cluster, row), haproxy.build(rest, row)) for row in rest.load_balancers}
+    return {name: after for name, (before, after) in settings.items() if after != before}
+
+
+def reached(run: Run, stage: str) -> Told:
+    """The steps of one stage before the machines go have succeeded (see saltern.plan_remove.departure)."""
+    removal = _removal(run)
+    steps = plan_remove.departure(removal.planned, removal.request.drain_s)
+    mine = [step for step in steps if step.stage == stage]
+    if run.test:
+        return _foretold(mine)
+    if run.job is None:
+        run.job = run.new_job(steps)
+    if problems := run.job.run(until=[step.key for step in mine]):
+        raise StageError(*problems)
+    return _told(run.job.outcomes[step.key] for step in mine)
+
+
+def machines_gone(run: Run, salt_cloud: Sequence[str], deadline_s: float) -> Told:
+    """The machines are destroyed with their disks, their minion keys are gone, and the rows that the product wrote.
+
+    Args:
+        run: the run.
+        salt_cloud: the command with its configuration.
+        deadline_s: seconds for all machines together.
+    """
+    names = _removal(run).planned.names
+    if run.test:
+        return Told(f"would destroy the machines of {', '.join(names)}", result=None)
+    try:
+        gone = unmake.destroy(run, salt_cloud, names, deadline_s)
+    except StageError:
+        if run.job:
+            run.job.clean_up()
+        raise
+    return Told(f"destroyed {', '.join(gone)}" if gone else "no such machine", dict.fromkeys(gone, "destroyed"))
+
+
+def forgotten(run: Run) -> Told:
+    """The cluster has no Nodes of these names any more, and the hosts files do not name what the table does not."""
+    picture = _removal(run).planned
+    steps = plan_remove.forgetting(picture)
+    if run.test:
+        return _foretold(steps)
+    told = _told(readiness.run_steps(run, steps).values())
+    return Told("\n".join([told.comment, *removal_report.rows_left(picture)]), told.changes)
+
+
+def _foretold(steps: Sequence[Step]) -> Told:
+    """What would be done; a stage without steps has nothing to say in test mode either."""
+    titles = [step.title for step in steps if not step.undo]
+    return Told(f"would do: {'; '.join(titles)}", result=None) if titles else Told("nothing to do")
+
+
+def _told(outcomes: Iterable[Outcome]) -> Told:
+    done = {outcome.step.title: outcome for outcome in outcomes}
+    changes = {title: _seconds(outcome) for title, outcome in done.items()}
+    return Told("; ".join(done) or "nothing to do", changes)
+
+
+def _seconds(outcome: Outcome) -> str:
+    return f"done in {(outcome.ended or outcome.started) - outcome.started:.0f} s"

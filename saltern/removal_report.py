@@ -1,0 +1,104 @@
+"""What an operator reads before nodes leave, and after. Data in, text out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from saltern.plan import CONTROL_PLANE
+from saltern.plan_remove import NONE, OWN, WRITTEN, Leaving, Picture, Request, example, quorum
+
+INDENT = "  "
+
+
+def plan(cluster: str, picture: Picture, request: Request) -> str:
+    """What goes, what moves, what is lost, what stays, and what to type.
+
+    Args:
+        cluster: its name.
+        picture: what is known of the nodes.
+        request: what was asked for.
+    """
+    parts = [f"Removal of {', '.join(picture.names)} from {cluster}:"]
+    for title, lines in (
+        ("what goes", list(_going(picture))),
+        ("what moves", list(_moving(picture))),
+        ("what is lost", list(_lost(picture))),
+        ("what to know", [*_tolerance(picture), *rows_left(picture)]),
+    ):
+        parts += [f"{title}:", *(f"{INDENT}{line}" for line in lines)] if lines else []
+    if not request.confirmed:
+        again = f"salt-run state.orchestrate orchestrate.node_remove {example(request.pillar(confirm=True))}"
+        parts.append(f"Nothing was changed. To do it: {again}")
+    return "\n".join(parts)
+
+
+def _going(picture: Picture) -> Iterator[str]:
+    members = {member["name"] for member in picture.members}
+    for node in picture.leaving:
+        machine = f"machine {node.machine['id']} with its disks" if node.machine else "no machine (Proxmox has none)"
+        parts = [f"{node.name} ({node.role.replace('_', ' ')}{_address(node)}): {machine}", "minion key"]
+        parts += [f"Node ({_state(node)})"] if node.registered else []
+        parts += ["etcd member"] if node.name in members else []
+        yield ", ".join(parts)
+        if node.row == WRITTEN:
+            yield f"its row, which the product wrote: {node.row_at}"
+    for balancer in picture.balancers:
+        yield f"{balancer}: servers {', '.join(picture.names)} of HAProxy's backends"
+
+
+def _address(node: Leaving) -> str:
+    return f", {node.address}" if node.address else ""
+
+
+def _state(node: Leaving) -> str:
+    ready = "Ready" if node.facts["ready"] else "not Ready"
+    return f"{ready}, cordoned already" if node.facts["unschedulable"] else ready
+
+
+def _moving(picture: Picture) -> Iterator[str]:
+    """One line per namespace and owner, and what a disruption budget holds now."""
+    for node in picture.leaving:
+        if node.dead:
+            continue
+        pods = node.facts.get("moves", [])
+        counted = Counter((pod["namespace"], pod["owner"], pod["held"]) for pod in pods)
+        for (namespace, owner, held), count in sorted(counted.items(), key=str):
+            waits = f", waits for {held}" if held else ""
+            yield f"{node.name}: {namespace}: {owner}, {_pods(count)}{waits}"
+
+
+def _lost(picture: Picture) -> Iterator[str]:
+    for node in picture.leaving:
+        yield from (f"{node.name}: persistent volume {volume}" for volume in node.facts.get("volumes", []))
+        pods = node.facts.get("moves", [])
+        scratch = [f"{pod['namespace']}/{pod['name']}" for pod in pods if pod["empty_dir"]]
+        if scratch:
+            yield f"{node.name}: emptyDir volumes of {', '.join(scratch)}"
+        if node.dead and (pods or node.facts["alone"]):
+            count = _pods(len(pods) + len(node.facts["alone"]))
+            yield f"{node.name}: does not run: its {count} end without notice; controllers make theirs anew elsewhere"
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod" if count == 1 else f"{count} pods"
+
+
+def _tolerance(picture: Picture) -> Iterator[str]:
+    """How many control-plane nodes may fail afterwards, when one leaves."""
+    going = {node.name for node in picture.leaving if node.role == CONTROL_PLANE}
+    left = sum(not member["learner"] and member["name"] not in going for member in picture.members)
+    if going and left:
+        bears = left - quorum(left)
+        text = f"etcd keeps {left} members, of which {bears} may fail"
+        yield text if left % 2 else f"{text}: no more than with {left - 1}; a table has 1, 3 or 5"
+
+
+def rows_left(picture: Picture) -> list[str]:
+    """The rows that are the operator's to delete: what the table has, the next orchestrate.cluster makes again."""
+    own = [node for node in picture.leaving if node.row == OWN]
+    lines = [f"{node.name}: its row is yours, and stays: {node.row_at}" for node in own]
+    if own:
+        lines.append("delete such a row, or the next orchestrate.cluster makes the node again")
+    gone = [node.name for node in picture.leaving if node.row == NONE]
+    return lines + ([f"no row of the table: {', '.join(gone)}"] if gone else [])
