@@ -178,6 +178,8 @@ def remove(name, records):
         return []
     removed = [path for path in installed["files"] if _unlink(path)]
     _record_path(name, records).unlink()
+    with contextlib.suppress(OSError):  # the others' records
+        Path(records).rmdir()
     return removed
 
 

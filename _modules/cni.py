@@ -9,6 +9,7 @@ from pathlib import Path
 from salt.exceptions import CommandExecutionError
 
 CRICTL_TIMEOUT_S = 30
+AGENT = "cilium-agent"
 
 
 def configurations():
@@ -23,6 +24,29 @@ def configurations():
     """
     directory = Path(__salt__["sandbox.path"]("etc", "cni", "net.d"))
     return sorted(path.name for path in directory.glob("*") if path.suffix in (".conf", ".conflist", ".json"))
+
+
+def agents(proc="/proc"):
+    """
+    Give the process IDs of Cilium's agents on this node.
+
+    proc
+        Where the kernel's process table is mounted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' cni.agents
+    """
+    found = []
+    for path in Path(proc).glob("[0-9]*/comm"):
+        try:
+            name = path.read_text().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while it was read
+        found += [int(path.parent.name)] if name == AGENT else []
+    return sorted(found)
 
 
 def network_ready():

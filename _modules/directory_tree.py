@@ -57,12 +57,29 @@ def remove_empty(paths):
 
         salt '*' directory_tree.remove_empty '[/opt/sandbox/bin, /opt/sandbox]'
     """
-    removed = []
+    removable = empty(paths)
+    for path in removable:
+        Path(path).rmdir()
+    return removable
+
+
+def empty(paths):
+    """Those of the directories that hold nothing but others of them, deepest first.
+
+    paths: list. Returns a list.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' directory_tree.empty '[/opt/sandbox/bin, /opt/sandbox]'
+    """
+    found = []
     for path in sorted(paths, key=lambda path: path.count("/"), reverse=True):
-        if Path(path).is_dir() and not any(Path(path).iterdir()) and not os.path.ismount(path):
-            Path(path).rmdir()
-            removed.append(path)
-    return removed
+        directory = Path(path)
+        if directory.is_dir() and not os.path.ismount(path) and all(str(item) in found for item in directory.iterdir()):
+            found.append(path)
+    return found
 
 
 def _facts(path):

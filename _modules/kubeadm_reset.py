@@ -59,11 +59,44 @@ def wipe(whole=True):
         salt saw-k8s-w-04 kubeadm_reset.wipe
     """
     removed = []
-    for parts in (("etc", "kubernetes"), ("var", "lib", "etcd"), *([("etc", "cni", "net.d")] if whole else [])):
+    for parts in (("etc", "kubernetes"), ("var", "lib", "etcd")):
         removed += empty(__salt__["sandbox.path"](*parts))
-    if whole:
-        removed += _remove_links() + _remove_bpf() + _remove_rules()
-    return sorted(removed)
+    return sorted(removed + (wipe_network() if whole else []))
+
+
+def wipe_network():
+    """
+    Take away what the CNI left on this node: its configuration, links, BPF programs and maps, and firewall rules.
+
+    The pods of a node whose network is taken away have none: for one whose Cilium is gone.
+
+    Returns the sorted list of what was removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-w-04 kubeadm_reset.wipe_network
+    """
+    configuration = empty(__salt__["sandbox.path"]("etc", "cni", "net.d"))
+    return sorted(configuration + _remove_links() + _remove_bpf() + _remove_rules())
+
+
+def network_left():
+    """
+    Name what :func:`wipe_network` would remove. Changes nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-w-04 kubeadm_reset.network_left
+    """
+    configuration = sorted(Path(__salt__["sandbox.path"]("etc", "cni", "net.d")).glob("*"))
+    links = [f"link {name}" for name in _links()]
+    mount = [CGROUP_MOUNT] if Path(CGROUP_MOUNT).is_mount() else []
+    rules = [_rules_title(tool) for tool, _ in _ruled()]
+    return sorted([str(path) for path in configuration + _bpf()] + links + mount + rules)
 
 
 def empty(directory):
@@ -104,9 +137,8 @@ def _holds_files(directory):
 
 def _remove_links():
     """Cilium's devices: cilium_host and its peer, cilium_vxlan, and one lxc... a pod."""
-    names = [path.name for path in Path(NETWORK_ROOT).glob("*") if CNI_LINKS.match(path.name)]
     removed = []
-    for name in sorted(names):
+    for name in _links():
         # Deleting one end of a pair takes the other along.
         if Path(NETWORK_ROOT, name).exists():
             _command(["ip", "link", "delete", name])
@@ -114,16 +146,24 @@ def _remove_links():
     return removed
 
 
+def _links():
+    return sorted(path.name for path in Path(NETWORK_ROOT).glob("*") if CNI_LINKS.match(path.name))
+
+
+def _bpf():
+    """Cilium's pinned programs and maps."""
+    pinned = [Path(BPF_ROOT, "cilium"), *sorted(Path(BPF_ROOT, "tc", "globals").glob("cilium_*"))]
+    return [path for path in pinned if path.exists()]
+
+
 def _remove_bpf():
     """Cilium's pinned programs and maps, and its own mount of the cgroup hierarchy."""
     removed = []
-    for path in [Path(BPF_ROOT, "cilium"), *sorted(Path(BPF_ROOT, "tc", "globals").glob("cilium_*"))]:
+    for path in _bpf():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
         else:
-            continue
+            path.unlink()
         removed.append(str(path))
     if Path(CGROUP_MOUNT).is_mount():
         _command(["umount", CGROUP_MOUNT])
@@ -134,15 +174,25 @@ def _remove_bpf():
 def _remove_rules():
     """Cilium's and the kubelet's own chains in the firewall; every other rule stays."""
     removed = []
-    for tool in ("iptables", "ip6tables"):
-        if not shutil.which(f"{tool}-save"):
-            continue
-        before = _command([f"{tool}-save"])
-        after = without_our_chains(before)
-        if after != before:
-            _command([f"{tool}-restore"], stdin=after)
-            removed.append(f"{tool} chains of Cilium and the kubelet")
+    for tool, rest in _ruled():
+        _command([f"{tool}-restore"], stdin=rest)
+        removed.append(_rules_title(tool))
     return removed
+
+
+def _ruled():
+    """``[(iptables or ip6tables, its rules without our chains)]``, where there are such chains."""
+    found = []
+    for tool in ("iptables", "ip6tables"):
+        if shutil.which(f"{tool}-save"):
+            before = _command([f"{tool}-save"])
+            after = without_our_chains(before)
+            found += [(tool, after)] if after != before else []
+    return found
+
+
+def _rules_title(tool):
+    return f"{tool} chains of Cilium and the kubelet"
 
 
 def without_our_chains(text):

@@ -92,22 +92,6 @@ def install(path, user, group):
     Path(temporary).replace(target)
 
 
-def remove(path):
-    """
-    Remove a kubeconfig.
-
-    path
-        The file; one that is not there is no error.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt saw-k8s-m-01 operator_kubeconfig.remove /home/k8s/.kube/config
-    """
-    Path(path).unlink(missing_ok=True)
-
-
 def _ids(user, group):
     try:
         return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid

@@ -14,6 +14,9 @@ from pathlib import Path
 from salt.exceptions import CommandExecutionError
 
 NOTED = "noted.json"
+# How each file of ours that is written whole begins (salt/*/files): never an original.
+OURS = b"Managed by Salt"
+HEAD_BYTES = 200
 
 
 def kept(path, directories):
@@ -48,14 +51,71 @@ def keep(path, directories):
     """
     if kept(path, directories):
         return False
+    there = foreign(path)
     for directory in directories:
         Path(directory).mkdir(parents=True, exist_ok=True)
         copy, absent = _copies(path, directory)
-        if os.path.lexists(path):
+        if there:
             _copy(path, copy)
         else:
             absent.touch()
     return True
+
+
+def foreign(path):
+    """Whether there is something at a path that Salt did not write.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.foreign /etc/systemd/system/crio.service
+    """
+    return os.path.lexists(path) and not _is_ours(path)
+
+
+def put_aside(path, directories):
+    """Move what is at a path away, to be given back one day. Returns where it is kept.
+
+    One that was put aside before is not overwritten: what came after it is not of before.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.put_aside /usr/bin/kubelet '[/var/backups/saltern/usr-bin]'
+    """
+    keep(path, directories)
+    Path(path).unlink()
+    return kept(path, directories)
+
+
+def way_back(path, directories):
+    """What :func:`give_back` would change: ``{"old", "new"}``, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.way_back /etc/systemd/system/crio.service '[/var/backups/saltern]'
+    """
+    copy, there = kept(path, directories), os.path.lexists(path)
+    if copy and not copy.endswith(".absent"):
+        return {"old": "ours" if there else None, "new": "as before"}
+    return {"old": "ours", "new": None} if there and (copy or _is_ours(path)) else None
+
+
+def give_back(path, directories):
+    """Make a path what it was: its original back, or nothing there. What is not ours and was not kept is left alone.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 original.give_back /etc/systemd/system/crio.service '[/var/backups/saltern]'
+    """
+    if restore(path, directories) is None and os.path.lexists(path) and _is_ours(path):
+        Path(path).unlink()
 
 
 def restore(path, directories):
@@ -151,9 +211,19 @@ def _copies(path, directory):
     return base.with_name(base.name + ".original"), base.with_name(base.name + ".absent")
 
 
+def _is_ours(path):
+    """Whether a file says at its head that Salt manages it."""
+    if Path(path).is_symlink() or not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return OURS in file.read(HEAD_BYTES)
+
+
 def _copy(source, target):
-    """Copy with times, mode and owner; a link stays a link."""
+    """Copy with times, mode and owner; a link stays a link. Nobody reads the copy before it has its mode."""
     Path(target).unlink(missing_ok=True)
+    if not Path(source).is_symlink():
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     shutil.copy2(source, target, follow_symlinks=False)
     facts = os.lstat(source)
     os.chown(target, facts.st_uid, facts.st_gid, follow_symlinks=False)
@@ -174,8 +244,11 @@ def _notes(directories):
 
 
 def _write_notes(notes, directories):
-    """Replace the notes in one step."""
+    """Replace the notes in one step; no notes are no file."""
     path = Path(directories[-1]) / NOTED
+    if not notes:
+        path.unlink(missing_ok=True)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(notes, indent=1, sort_keys=True))

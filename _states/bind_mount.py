@@ -1,6 +1,11 @@
 """Bind mounts that are in fstab and mounted, or neither."""
 
+from pathlib import Path
+
 from salt.exceptions import CommandExecutionError
+
+# The topic under which the paths that mounting made are noted (original.note).
+MOUNT_POINTS = "mount points"
 
 
 def mounted(name, mounts, backups, fstab="/etc/fstab"):
@@ -37,8 +42,11 @@ def mounted(name, mounts, backups, fstab="/etc/fstab"):
     return ret | ({"comment": f"mounted {', '.join(plan)}"} if plan else {})
 
 
-def unmounted(name, mounts, fstab="/etc/fstab"):
-    """No path is mounted from its source and fstab has no line of ours for it. What lies in the sources stays."""
+def unmounted(name, mounts, backups, fstab="/etc/fstab"):
+    """No path is mounted from its source and fstab has no line of ours for it. What lies in the sources stays.
+
+    Mount points that :func:`mounted` made go too, unless something is in them by now.
+    """
     ret = {"name": name, "result": True, "changes": {}, "comment": "none of them mounted"}
     try:
         before = {item["path"]: _facts(item, fstab) for item in mounts}
@@ -55,6 +63,9 @@ def unmounted(name, mounts, fstab="/etc/fstab"):
         failures = [
             error for item in mounts if item["path"] in plan for error in _unmount(item, before[item["path"]], fstab)
         ]
+        if not failures:
+            made = __salt__["original.unnote"](MOUNT_POINTS, backups)
+            __salt__["directory_tree.remove_empty"]([item["path"] for item in mounts if item["path"] in made])
         after = {item["path"]: _facts(item, fstab) for item in mounts}
     except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "comment": str(err)}
@@ -112,6 +123,8 @@ def _mount(item, plan, backups, fstab):
             __salt__["original.keep"](fstab, backups)
             __salt__["bind_mount.enter"](item["source"], item["path"], fstab)
         if "mounted" in plan:
+            if not Path(item["path"]).exists():
+                __salt__["original.note"](MOUNT_POINTS, {item["path"]: "made by Saltern"}, backups)
             __salt__["bind_mount.mount"](item["source"], item["path"])
     except CommandExecutionError as err:
         return {item["path"]: str(err)}

@@ -51,6 +51,41 @@ def loaded(name, deadline_s=300, grace_s=15):
     return ret | {"comment": f"{name}: the runtime had not seen its CNI configuration; restarted, ready now"}
 
 
+def absent(name):
+    """
+    Nothing of Cilium is left on this node: no CNI configuration, no links, BPF programs, mounts or firewall rules.
+
+    Refused while its agent runs here: it would put all of that back, and the node's pods use it.
+
+    name
+        For people.
+
+    .. code-block:: yaml
+
+        Nothing of Cilium is left on this node:
+          cni.absent: []
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": f"{name}: nothing is left"}
+    try:
+        left = __salt__["kubeadm_reset.network_left"]()
+        if not left:
+            return ret
+        plan = {what: {"old": "present", "new": None} for what in left}
+        if agents := __salt__["cni.agents"]():
+            why = f"Cilium's agent runs on this node (process {agents[0]}): apply cilium.clean to a control-plane node"
+            return ret | {"result": False, "comment": f"{name}: {why} first"}
+        if __opts__["test"]:
+            return ret | {"result": None, "changes": plan, "comment": f"{name}: would remove {', '.join(left)}"}
+        __salt__["kubeadm_reset.wipe_network"]()
+        still = __salt__["kubeadm_reset.network_left"]()
+    except CommandExecutionError as err:
+        return ret | {"result": False, "comment": f"{name}: {err}"}
+    ret["changes"] = {what: change for what, change in plan.items() if what not in still}
+    if still:
+        return ret | {"result": False, "comment": f"{name}: still there: {', '.join(still)}"}
+    return ret | {"comment": f"{name}: removed {', '.join(left)}"}
+
+
 def _restart(service):
     if not __salt__["service.restart"](service):
         raise CommandExecutionError(f"{service} could not be restarted (journalctl -u {service})")

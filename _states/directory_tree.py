@@ -40,8 +40,11 @@ def absent_if_empty(name, directories):
     paths = [item["path"] for item in directories]
     try:
         there = [path for path, facts in __salt__["directory_tree.facts"](paths).items() if facts]
-        if __opts__["test"] and there:
-            return ret | {"result": None, "comment": f"would remove those that are empty of {', '.join(there)}"}
+        if __opts__["test"]:
+            empty = __salt__["directory_tree.empty"](paths)
+            changes = {path: {"old": "empty", "new": None} for path in empty}
+            comment = f"would remove {', '.join(empty) or 'none'}"
+            return ret | ({"result": None, "changes": changes, "comment": comment} if empty else {})
         removed = __salt__["directory_tree.remove_empty"](paths)
     except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "comment": str(err)}

@@ -6,7 +6,7 @@ a key: no change ever shows it.
 from salt.exceptions import CommandExecutionError
 
 
-def installed(name, user, group):
+def installed(name, user, group, backups):
     """
     This file is the node's admin.conf: mode 0600, its directory 0700, both the user's. Before the node is a
     control-plane node there is nothing to install, and that is said.
@@ -17,12 +17,16 @@ def installed(name, user, group):
     user, group
         Owner.
 
+    backups
+        Directories for a kubeconfig that was there before.
+
     .. code-block:: yaml
 
         /home/k8s/.kube/config:
           kubeconfig.installed:
             - user: k8s
             - group: k8s
+            - backups: [/var/backups/saltern]
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{name}: is the cluster's, {user}'s alone"}
     try:
@@ -34,6 +38,7 @@ def installed(name, user, group):
             return ret
         if __opts__["test"]:
             return ret | {"result": None, "changes": plan, "comment": f"{name}: would change {', '.join(plan)}"}
+        __salt__["original.keep"](name, backups)
         __salt__["operator_kubeconfig.install"](name, user, group)
         left = _differences(__salt__["operator_kubeconfig.found"](name), wanted)
     except CommandExecutionError as err:
@@ -88,26 +93,35 @@ def endpoints(name):
     return ret | {"comment": f"{name}: pointed {_names(wrong)} at {wanted}, restarted {_names(restarted)}"}
 
 
-def absent(name):
+def absent(name, backups):
     """
-    This file is gone.
+    This file is no kubeconfig of this cluster: what the operator had there before is back, or nothing.
 
     name
         Path.
 
+    backups
+        Directories in which :func:`installed` kept what was there.
+
     .. code-block:: yaml
 
         /home/k8s/.kube/config:
-          kubeconfig.absent: []
+          kubeconfig.absent:
+            - backups: [/var/backups/saltern]
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": f"{name}: not there"}
-    if not __salt__["operator_kubeconfig.found"](name)["content"]:
-        return ret
-    plan = {name: {"old": "present", "new": None}}
-    if __opts__["test"]:
-        return ret | {"result": None, "changes": plan, "comment": f"{name}: would be removed"}
-    __salt__["operator_kubeconfig.remove"](name)
-    return ret | {"changes": plan, "comment": f"{name}: removed"}
+    ret = {"name": name, "result": True, "changes": {}, "comment": f"{name}: none of Saltern"}
+    try:
+        kept = __salt__["original.kept"](name, backups)
+        if not kept:
+            return ret
+        back = None if kept.endswith(".absent") else "as before"
+        plan = {name: {"old": "the cluster's", "new": back}}
+        if __opts__["test"]:
+            return ret | {"result": None, "changes": plan, "comment": f"{name}: would be {back or 'removed'}"}
+        __salt__["original.restore"](name, backups)
+    except (CommandExecutionError, OSError) as err:
+        return ret | {"result": False, "comment": f"{name}: {err}"}
+    return ret | {"changes": plan, "comment": f"{name}: {back or 'removed'}"}
 
 
 def _differences(found, wanted):

@@ -55,7 +55,6 @@ def enabled(name, backups, fstab="/etc/fstab"):
             __salt__["swap.unmask"](unit)
         for area in areas:
             __salt__["swap.on"](area)
-        __salt__["original.forget"](fstab, backups)
         __salt__["original.unnote"]("swap", backups)
     except (CommandExecutionError, OSError) as err:
         return ret | {"result": False, "changes": {}, "comment": str(err)}

@@ -80,6 +80,22 @@ def dead(name, units):
     return ret | ({"comment": f"stopped {', '.join(plan)}"} if plan else {})
 
 
+def reread(name):
+    """systemd reads its unit files again. Only with ``onchanges`` on the states that take unit files away: those that
+    write units have :func:`running` look for itself.
+
+    name: sentence for the log. Changes: ``{"systemd": {"old": None, "new": "unit files read again"}}``.
+    """
+    ret = {"name": name, "result": True, "changes": {"systemd": {"old": None, "new": "unit files read again"}}}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": "would have systemd read its unit files again"}
+    try:
+        __salt__["unit.daemon_reload"]()
+    except CommandExecutionError as err:
+        return ret | {"result": False, "changes": {}, "comment": str(err)}
+    return ret | {"comment": "unit files read again"}
+
+
 def _goal(units, files, needs, noted):
     """What the state is to bring about: facts that files are to have, and what may be expected of the units.
 

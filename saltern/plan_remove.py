@@ -193,8 +193,8 @@ def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
     for node in picture.leaving:
         if node.machine is None and node.answers:
             cause = "its minion answers, and yet Proxmox has no machine of this name to destroy"
-            remedy = f"is another provider's, or renamed? Then: kubectl drain {node.name}; kubectl delete node {node.name}"
-            yield Problem(node.name, STEP, cause, f"{remedy}; salt-key -d {node.name}")
+            by_hand = f"kubectl drain {node.name}; kubectl delete node {node.name}; salt-key -d {node.name}"
+            yield Problem(node.name, STEP, cause, f"if another provider has it, or it was renamed: {by_hand}")
         elif node.dead and node.machine is not None and not force:
             cause = f"is not Ready ({node.facts['reason']}): its pods cannot be moved, only given up"
             pillar = example({"node": node.name, "force": True})

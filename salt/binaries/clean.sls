@@ -1,4 +1,4 @@
-# Undoes binaries: links and installed files go, each only if it is still ours. A /usr/bin/kubelet that was removed comes back with its package.
+# Undoes binaries: links and installed files go, each only if it is still ours; a kubelet that was put aside is back.
 {%- set node = pillar.saltern %}
 The commands are out of the path:
   link_farm.absent:
@@ -10,6 +10,11 @@ The commands are out of the path:
       {%- else %} []
       {%- endfor %}
     - backups: ["{{ node.paths.work }}/backup", "{{ node.paths.backup }}"]
+
+The kubelet of before is back:
+  original.given_back:
+    - paths: [/usr/bin/kubelet]
+    - backups: ["{{ node.paths.work }}/backup/usr-bin", "{{ node.paths.backup }}/usr-bin"]
 
 The artefacts are gone:
   artefact.absent:

@@ -14,5 +14,7 @@ The commands are in the path:
 
 # A second kubelet in the path would be the one that kubeadm asks for its version.
 No other kubelet is left:
-  file.absent:
+  original.put_aside:
     - name: /usr/bin/kubelet
+    - path: /usr/bin/kubelet
+    - backups: ["{{ node.paths.work }}/backup/usr-bin", "{{ node.paths.backup }}/usr-bin"]

@@ -15,7 +15,6 @@ The usual paths do not lead to CRI-O:
 The configuration of CRI-O is gone:
   file.absent:
     - names:
-      - /etc/systemd/system/crio.service
       - /etc/tmpfiles.d/saltern-crio.conf
       - {{ node.crio.config_path }}
       - {{ node.crio.environment_path }}
@@ -25,3 +24,15 @@ The configuration of CRI-O is gone:
       - {{ node.paths.sandbox }}/etc/crictl.yaml
     - require:
       - unit: CRI-O does not run
+
+The unit of CRI-O is what it was before:
+  original.given_back:
+    - paths: [/etc/systemd/system/crio.service]
+    - backups: ["{{ node.paths.work }}/backup", "{{ node.paths.backup }}"]
+    - require:
+      - unit: CRI-O does not run
+
+systemd has read what CRI-O's unit is now:
+  unit.reread:
+    - onchanges:
+      - original: The unit of CRI-O is what it was before

@@ -7,5 +7,6 @@ The operator has a kubeconfig:
     - name: {{ operator.home }}/.kube/config
     - user: {{ operator.user | json }}
     - group: {{ operator.group | json }}
+    - backups: [{{ pillar.saltern.paths.backup | json }}]
     - require:
       - kubeconfig: Every kubeconfig names the load balancer

@@ -4,6 +4,11 @@ include:
 {%- set node = pillar.saltern %}
 {%- set render = salt["slsutil.renderer"] %}
 {%- set context = {"default_renderer": "jinja", "binary": node.kubelet.binary, "environment_path": node.kubelet.environment_path} %}
+What was in the place of the kubelet's units is kept:
+  original.kept:
+    - paths: [{{ node.kubelet.unit | json }}, {{ node.kubelet.drop_in | json }}]
+    - backups: ["{{ node.paths.work }}/backup", "{{ node.paths.backup }}"]
+
 The kubelet runs as soon as kubeadm has configured it:
   unit.running:
     - units: [kubelet.service]
@@ -19,3 +24,4 @@ The kubelet runs as soon as kubeadm has configured it:
     - in_turn: {{ (node.node.role == "control_plane") | json }}
     - require:
       - kubeadm_files: The kubelet is configured as defined
+      - original: What was in the place of the kubelet's units is kept

@@ -1,10 +1,11 @@
 # Undoes os, last step first. What stays, and why: packages and their services (other software may need them by now), the operator's account
-# (it may own files, and the machine's seed may have made it), directories that hold something.
+# (it may own files, and the machine's seed may have made it), directories that hold something, the copies of the original fstab.
 {%- set node = pillar.saltern %}
 {%- set backups = '["' ~ node.paths.work ~ '/backup", "' ~ node.paths.backup ~ '"]' %}
 The sandbox shows at the usual paths no more:
   bind_mount.unmounted:
     - mounts: {{ node.os.bind_mounts | json }}
+    - backups: {{ backups }}
 
 The names of the nodes are gone from the hosts file:
   hosts_file.absent: []

@@ -40,7 +40,8 @@ elif words[0] == "-d":
     print("The following virtual machines are set to be destroyed:")
     broken = {"Error": "Destroying: the API is gone. Start it."}
     tell({name: broken if machines[name].get("broken") else {"removed": ["machine"]} for name in names})
-    state.write_text(json.dumps({name: row for name, row in machines.items() if name not in names or row.get("broken")}))
+    left = {name: row for name, row in machines.items() if name not in names or row.get("broken")}
+    state.write_text(json.dumps(left))
 """
 
 
@@ -276,7 +277,7 @@ def test_a_removal_that_was_cut_off_is_ended_by_the_next(scene):
 
 
 def test_stages_in_the_wrong_order_are_a_message(scene):
-    with pytest.raises(StageError, match="no node was named: put|no node was named"):
+    with pytest.raises(StageError, match="no node was named"):
         removal.planned(scene.run, scene.salt_cloud)
     removal.begin(scene.run, scene.pillar)
     with pytest.raises(StageError, match="no stage has planned it yet"):

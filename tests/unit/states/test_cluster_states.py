@@ -21,7 +21,7 @@ def node(tmp_path: Path) -> Node:
     """A node whose home is a directory here."""
     (tmp_path / "home").mkdir()
     pillar = {"saltern": {"kubeadm": {"join": {"nodeRegistration": {"criSocket": "unix:///run/crio.sock"}}}}}
-    return Node(tmp_path, pillar, ["sandbox", "account", "operator_kubeconfig", "cni"])
+    return Node(tmp_path, pillar, ["sandbox", "account", "operator_kubeconfig", "original", "cni"])
 
 
 @pytest.fixture
@@ -31,9 +31,14 @@ def kubeconfig(node: Node) -> Path:
     return node.root / "home" / ".kube" / "config"
 
 
+def backups(node: Node) -> list[str]:
+    """Where what was there before is kept."""
+    return [str(node.root / "backup")]
+
+
 def test_before_there_is_an_admin_conf_there_is_nothing_to_install(node: Node) -> None:
     path = node.root / "home" / ".kube" / "config"
-    ret = node.state("kubeconfig").installed(str(path), USER, GROUP)
+    ret = node.state("kubeconfig").installed(str(path), USER, GROUP, backups(node))
     assert (ret["result"], ret["changes"]) == (True, {})
     assert not path.parent.exists()
 
@@ -41,22 +46,22 @@ def test_before_there_is_an_admin_conf_there_is_nothing_to_install(node: Node) -
 def test_the_kubeconfig_is_installed_once_for_the_operator_alone(node: Node, kubeconfig: Path) -> None:
     state = node.state("kubeconfig")
     node.opts["test"] = True
-    assert state.installed(str(kubeconfig), USER, GROUP)["result"] is None
+    assert state.installed(str(kubeconfig), USER, GROUP, backups(node))["result"] is None
     assert not kubeconfig.parent.exists()
     node.opts["test"] = False
-    first = state.installed(str(kubeconfig), USER, GROUP)
+    first = state.installed(str(kubeconfig), USER, GROUP, backups(node))
     assert first["result"] is True, first["comment"]
     assert "secret content" not in repr(first)
     assert kubeconfig.read_text() == "secret content"
     assert kubeconfig.stat().st_mode & 0o7777 == 0o600
     assert kubeconfig.parent.stat().st_mode & 0o7777 == 0o700
-    assert state.installed(str(kubeconfig), USER, GROUP)["changes"] == {}
+    assert state.installed(str(kubeconfig), USER, GROUP, backups(node))["changes"] == {}
 
 
 @pytest.mark.parametrize("drift", ["mode", "content", "directory_mode", "gone"])
 def test_a_changed_kubeconfig_is_put_right_without_being_shown(node: Node, kubeconfig: Path, drift: str) -> None:
     state = node.state("kubeconfig")
-    state.installed(str(kubeconfig), USER, GROUP)
+    state.installed(str(kubeconfig), USER, GROUP, backups(node))
     drifts: dict[str, Callable[[], Any]] = {
         "mode": lambda: kubeconfig.chmod(0o644),
         "content": lambda: kubeconfig.write_text("other secret"),
@@ -64,14 +69,14 @@ def test_a_changed_kubeconfig_is_put_right_without_being_shown(node: Node, kubec
         "gone": kubeconfig.unlink,
     }
     drifts[drift]()
-    ret = state.installed(str(kubeconfig), USER, GROUP)
+    ret = state.installed(str(kubeconfig), USER, GROUP, backups(node))
     assert ret["result"] is True
     assert ("content" if drift == "gone" else drift) in ret["changes"]
     if drift == "content":
         assert ret["changes"]["content"] == {"old": "another", "new": "this cluster's (not shown)"}
     assert "secret c" not in repr(ret)
     assert "other secret" not in repr(ret)
-    assert state.installed(str(kubeconfig), USER, GROUP)["changes"] == {}
+    assert state.installed(str(kubeconfig), USER, GROUP, backups(node))["changes"] == {}
 
 
 def test_a_kubeconfig_that_is_a_link_is_replaced_and_its_target_untouched(node: Node, kubeconfig: Path) -> None:
@@ -79,13 +84,13 @@ def test_a_kubeconfig_that_is_a_link_is_replaced_and_its_target_untouched(node: 
     target = node.root / "elsewhere"
     target.write_text("precious")
     kubeconfig.symlink_to(target)
-    assert node.state("kubeconfig").installed(str(kubeconfig), USER, GROUP)["result"] is True
+    assert node.state("kubeconfig").installed(str(kubeconfig), USER, GROUP, backups(node))["result"] is True
     assert target.read_text() == "precious"
     assert not kubeconfig.is_symlink()
 
 
 def test_an_operator_who_does_not_exist_is_named(node: Node, kubeconfig: Path) -> None:
-    ret = node.state("kubeconfig").installed(str(kubeconfig), "no-such-operator", GROUP)
+    ret = node.state("kubeconfig").installed(str(kubeconfig), "no-such-operator", GROUP, backups(node))
     assert ret["result"] is False
     assert "no-such-operator" in ret["comment"]
     assert "state.apply os" in ret["comment"]
@@ -93,9 +98,31 @@ def test_an_operator_who_does_not_exist_is_named(node: Node, kubeconfig: Path) -
 
 def test_the_kubeconfig_is_removed_once(node: Node, kubeconfig: Path) -> None:
     state = node.state("kubeconfig")
-    state.installed(str(kubeconfig), USER, GROUP)
-    assert state.absent(str(kubeconfig))["changes"] == {str(kubeconfig): {"old": "present", "new": None}}
-    assert state.absent(str(kubeconfig))["changes"] == {}
+    state.installed(str(kubeconfig), USER, GROUP, backups(node))
+    done = state.absent(str(kubeconfig), backups(node))
+    assert done["changes"] == {str(kubeconfig): {"old": "the cluster's", "new": None}}
+    assert not kubeconfig.exists()
+    assert state.absent(str(kubeconfig), backups(node))["changes"] == {}
+
+
+def test_the_operators_own_kubeconfig_of_before_comes_back(node: Node, kubeconfig: Path) -> None:
+    state = node.state("kubeconfig")
+    kubeconfig.parent.mkdir()
+    kubeconfig.write_text("his own secret")
+    kubeconfig.chmod(0o600)
+    for content in ("secret content", "after a renewal"):
+        node.file("etc", "kubernetes", "admin.conf", text=content)
+        state.installed(str(kubeconfig), USER, GROUP, backups(node))
+    assert (node.root / "backup/config.original").stat().st_mode & 0o7777 == 0o600
+    node.opts["test"] = True
+    preview = state.absent(str(kubeconfig), backups(node))
+    assert preview["result"] is None and kubeconfig.read_text() == "after a renewal"
+    node.opts["test"] = False
+    done = state.absent(str(kubeconfig), backups(node))
+    assert done["changes"] == preview["changes"] == {str(kubeconfig): {"old": "the cluster's", "new": "as before"}}
+    assert kubeconfig.read_text() == "his own secret"
+    assert state.absent(str(kubeconfig), backups(node))["changes"] == {}
+    assert kubeconfig.read_text() == "his own secret"
 
 
 def crictl(node: Node, ready: bool) -> None:
