@@ -16,6 +16,7 @@ from saltern.plan import CONTROL_PLANE, LOAD_BALANCER, WORKER, PlanError, Table,
 from saltern.steps import Call, Problem, Step
 
 STEP = "Removal"
+REFUSED = "removal-refused"  # the runbook of all that forbids one
 # The stages of orchestrate.node_remove that ask nodes; between the last two the machines are destroyed.
 EMPTIED, DISMISSED, FORGOTTEN = "emptied", "dismissed", "forgotten"
 # How long pods may take to move, where the operator does not say. Seconds.
@@ -46,10 +47,10 @@ class Request:
         """Read the pillar of the call. Raises PlanError that says what to type."""
         names = pillar.get("nodes") or ([pillar["node"]] if pillar.get("node") else [])
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise PlanError(f"which node is to be removed is not said: add {example({'node': 'NAME'})}")
+            raise PlanError(f"which node is to be removed is not said: add {example({'node': 'NAME'})}", REFUSED)
         drain_s = pillar.get("drain_timeout_s", DRAIN_S)
         if not isinstance(drain_s, int) or isinstance(drain_s, bool) or drain_s <= 0:
-            raise PlanError(f"drain_timeout_s is {drain_s!r}: write a number of seconds, e.g. {DRAIN_S}")
+            raise PlanError(f"drain_timeout_s is {drain_s!r}: write a number of seconds, e.g. {DRAIN_S}", REFUSED)
         return cls(tuple(dict.fromkeys(names)), switch(pillar, "confirm"), switch(pillar, "force"), drain_s)
 
     def pillar(self, **more: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def switch(pillar: Mapping[str, Any], key: str) -> bool:
     """A switch of the pillar: true, false or absent. Raises PlanError for a text that only looks like one."""
     value = pillar.get(key, False)
     if not isinstance(value, bool):
-        raise PlanError(f'{key} is {value!r}, which is neither true nor false: write {{"{key}": true}}')
+        raise PlanError(f'{key} is {value!r}, which is neither true nor false: write {{"{key}": true}}', REFUSED)
     return value
 
 
@@ -144,7 +145,8 @@ class Picture:
 
 def refusals(picture: Picture, force: bool) -> list[Problem]:
     """Everything that forbids this removal, [] when nothing does."""
-    return [*_enough_left(picture), *_quorum(picture), *_dead(picture, force), *_lonely_pods(picture)]
+    found = [*_enough_left(picture), *_quorum(picture), *_dead(picture, force), *_lonely_pods(picture)]
+    return [replace(problem, code=REFUSED) for problem in found]
 
 
 def _enough_left(picture: Picture) -> Iterator[Problem]:
@@ -265,21 +267,30 @@ def _dismissal(picture: Picture) -> list[Step]:
 
 
 def forgetting(picture: Picture) -> list[Step]:
-    """The steps after the machines are gone: the Nodes, and the names in the hosts files of those that stay."""
+    """The steps after the machines are gone: the Nodes, and the names in the hosts files that had them."""
     delete = Call("kube_node.delete", kwarg={"names": list(picture.names)})
     node = Step("forgotten", f"Node {', '.join(picture.names)}", (picture.source,), delete, stage=FORGOTTEN)
-    if all(leaving.row == OWN for leaving in picture.leaving):
-        return [node]  # the table names them still, and so do the hosts files
+    readers = _readers(picture)
+    if not readers:
+        return [node]
     hosts = Step(
         "unnamed",
         f"Hosts files without {', '.join(picture.names)}",
-        picture.staying,
+        readers,
         apply_call(["os.hosts"]),
         after=("forgotten",),
         stage=FORGOTTEN,
         remedy="salt '*' state.apply os.hosts (all else is done: the removed nodes are gone)",
     )
     return [node, hosts]
+
+
+def _readers(picture: Picture) -> tuple[str, ...]:
+    """Who has a removed name in its hosts file, and should not: whose row stays is named still, workers never are."""
+    gone = {node.role for node in picture.leaving if node.row != OWN}
+    if LOAD_BALANCER in gone:
+        return picture.staying
+    return tuple(name for name in picture.staying if name not in picture.table.workers) if CONTROL_PLANE in gone else ()
 
 
 def _names(nodes: Sequence[Leaving]) -> str:

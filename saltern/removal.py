@@ -14,7 +14,7 @@ from typing import Any
 from saltern import haproxy, plan_remove, readiness, removal_report, source, stages, unmake
 from saltern.model import Cluster
 from saltern.plan import CONTROL_PLANE
-from saltern.plan_remove import NONE, OWN, STEP, WRITTEN, Leaving, Picture, Request
+from saltern.plan_remove import NONE, OWN, REFUSED, STEP, WRITTEN, Leaving, Picture, Request
 from saltern.rows import Rows
 from saltern.run import Run, StageError, Told
 from saltern.steps import Call, Outcome, Problem, Step
@@ -100,7 +100,7 @@ def _source(run: Run, leaving: Sequence[str]) -> str:
     cause = "no control-plane node would stay that is healthy: nothing could be asked of the cluster"
     who = ", ".join(candidates) or "every control-plane node is to leave"
     remedy = f"({who}) see: salt-run cluster.status; when etcd has lost its quorum, a removal makes it worse"
-    raise StageError(Problem("", STEP, cause, remedy))
+    raise StageError(Problem("", STEP, cause, remedy, code="control-plane-unhealthy"))
 
 
 def _reported(run: Run, origin: str, names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -120,7 +120,7 @@ def _known(run: Run, name: str, standing: Mapping[str, Any], members: Sequence[M
 
 def _unknown(name: str) -> Problem:
     cause = "neither the table, nor the cluster, nor etcd has a node of this name: it is gone, or the name is wrong"
-    return Problem(name, STEP, cause, "salt-run cluster.status names the nodes")
+    return Problem(name, STEP, cause, "salt-run cluster.status names the nodes", code=REFUSED)
 
 
 def _leaving(run: Run, name: str, facts: Mapping[str, Any], machine: Mapping[str, Any] | None) -> Leaving:

@@ -33,6 +33,7 @@ OTHER_CODES: dict[str, str] = {
     "salt-cloud-failed": "salt-cloud ended without making the machines",
     "machine-not-created": "A machine was not created",
     "machine-silent": "A new machine did not answer",
+    "machine-not-destroyed": "A machine was not destroyed",
     "machine-leftover": "What an earlier create left cannot be removed",
     "proxmox-settings": "The provider file cannot be used",
     "proxmox-credentials": "Proxmox does not accept the user, password or token",
@@ -79,6 +80,9 @@ OTHER_CODES: dict[str, str] = {
     "service-without-address": "A LoadBalancer service got no address",
     "service-not-answering": "The test service does not answer on its address",
     "control-plane-node-lost": "One control-plane node is gone",
+    "removal-refused": "Nodes may not be removed, or not now",
+    "node-not-drained": "The pods of a node did not move",
+    "etcd-member-not-removed": "A member of etcd could not be removed",
     "etcd-quorum-lost": "Most control-plane nodes are gone: etcd has no quorum",
     "certificate-expired": "A certificate has expired",
 }
@@ -107,6 +111,8 @@ _STATE_MODULES = {
 }
 # The same for functions that a run calls on nodes; the others have the general "call-failed".
 _FUNCTIONS = {
+    "etcd_member.remove": "etcd-member-not-removed",
+    "kube_node.drain": "node-not-drained",
     "kube.wait_load_balancer": "service-without-address",
     "kube.wait_nodes_ready": "nodes-not-ready",
     "kubeadm.join_material": "join-material-not-made",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,24 @@ SITE = "/srv/site"
 WORK = "/tmp/provisioner"  # noqa: S108 - of the node
 URL = "http://127.0.0.1:8000"
 PROGRAM = b"#!/bin/sh\nexit 0\n"
-# NOTIFY_SOCKET takes what the main process sends: systemd-notify speaks for its parent.
-READY = b"#!/bin/sh\nsystemd-notify --ready\nexec sleep infinity\n"
+# Stands for CRI-O: a service that says that it is ready. No script: its process would be another program, the shell.
+READY = r"""
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+int main(void)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    strncpy(to.sun_path, getenv("NOTIFY_SOCKET"), sizeof(to.sun_path) - 1);
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    sendto(fd, "READY=1", 7, 0, (struct sockaddr *)&to, sizeof(to));
+    for (;;)
+        pause();
+}
+"""
 # What stays: the copies of the first fstab (document 0 keeps its own), and the operator's account.
 # A salt-call without a master leaves the ID that it was given.
 KEPT = (
@@ -42,7 +59,7 @@ KEPT = (
 )
 # What an operator's node may hold in the places of ours.
 BEFORE = {
-    "/etc/systemd/system/crio.service": "[Service]\nExecStart=/bin/sleep infinity\n",
+    "/etc/systemd/system/crio.service": "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=rescue.target\n",
     "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf": "# the distribution's\n[Service]\n",
     "/etc/crictl.yaml": "runtime-endpoint: unix:///run/other.sock\n",
     "/etc/sysctl.d/75-inotify.conf": "fs.inotify.max_user_instances = 128\n",
@@ -57,24 +74,32 @@ def node() -> Iterator[ScratchNode]:
         yield booted
 
 
-def archive(members: list[str]) -> bytes:
+@pytest.fixture(scope="module")
+def crio(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The program that stands for CRI-O."""
+    path = tmp_path_factory.mktemp("crio") / "crio"
+    subprocess.run(["cc", "-static", "-o", path, "-x", "c", "-"], input=READY.encode(), check=True)
+    return path.read_bytes()
+
+
+def archive(members: list[str], crio: bytes) -> bytes:
     """A bundle with these members."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for member in members:
             content = BUNDLE.encode() if member.endswith("10-crio.conf") else PROGRAM
-            content = READY if member.endswith("/bin/crio") else content
+            content = crio if member.endswith("/bin/crio") else content
             info = tarfile.TarInfo(member)
             info.size, info.mode = len(content), 0o755
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def serve(node: ScratchNode, artefacts: list[dict[str, Any]]) -> None:
+def serve(node: ScratchNode, artefacts: list[dict[str, Any]], crio: bytes) -> None:
     """Put small artefacts on a server of the node, and let the pillar point there with their sums."""
     for item in artefacts:
         members = [file["member"] for file in item["files"]]
-        content = PROGRAM if item["format"] == "binary" else archive(members)
+        content = PROGRAM if item["format"] == "binary" else archive(members, crio)
         path = f"{SITE}/{item['name']}"
         node.run(["mkdir", "-p", SITE])
         assert node.exec(["tee", path], content)[0] == 0
@@ -84,14 +109,14 @@ def serve(node: ScratchNode, artefacts: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def pillar(node: ScratchNode, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def pillar(node: ScratchNode, crio: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A worker's pillar; packages and their services, which come from the lab's running mirror, are left out."""
     overlay = tmp_path_factory.mktemp("overlay")
     rows = "".join(f'  {chart}: {{sha256: {{any: "{"0" * 64}"}}}}\n' for chart in ("cilium-chart", "metallb-chart"))
     (overlay / "versions.sls").write_text(f"artefacts:\n{rows}")
     pillar = node_pillar.build(definition.load([CHECKOUT / "pillar", overlay]), WORKER)
     pillar["saltern"]["os"] |= {"packages": [], "services": [], "refresh": False}
-    serve(node, pillar["saltern"]["artefacts"])
+    serve(node, pillar["saltern"]["artefacts"], crio)
     return pillar
 
 

@@ -9,7 +9,7 @@ import pytest
 from saltern import plan_remove, removal_report
 from saltern.job import Job
 from saltern.plan import PlanError, Table
-from saltern.plan_remove import NONE, WRITTEN, Leaving, Picture, Request
+from saltern.plan_remove import NONE, OWN, WRITTEN, Leaving, Picture, Request
 from tests.unit.saltern_job.fakes import Clock, FakeMaster, Reaction, states
 
 TABLE = Table(("ha",), ("m1", "m2", "m3"), ("w1", "w2"))
@@ -199,12 +199,20 @@ def test_a_load_balancer_concerns_no_cluster():
     assert refused(Picture(Table(("ha", "hb"), ("m1",), ("w1",)), (leaving,), "m1")) == []
 
 
-def test_the_node_goes_last_and_hosts_files_only_when_the_row_is_gone():
-    assert [step.key for step in plan_remove.forgetting(picture(node("w2")))] == ["forgotten"]
-    written = Leaving("w2", "worker", row=WRITTEN, facts=FACTS)
-    steps = plan_remove.forgetting(picture(written))
-    assert [step.key for step in steps] == ["forgotten", "unnamed"]
-    assert steps[1].targets == ("ha", "m1", "m2", "m3", "w1")
+@pytest.mark.parametrize(
+    ("role", "row", "readers"),
+    [
+        ("worker", WRITTEN, None),  # no hosts file names a worker
+        ("control_plane", OWN, None),  # the table names it still
+        ("control_plane", WRITTEN, ("ha", "m1", "m3")),
+        ("load_balancer", NONE, ("ha", "m1", "m3", "w1", "w2")),
+    ],
+)
+def test_the_node_goes_last_then_the_names_that_the_table_has_no_more(role, row, readers):
+    table = Table(("ha",), ("m1", "m2", "m3"), ("w1", "w2"))
+    steps = plan_remove.forgetting(Picture(table, (Leaving("m2", role, row=row, facts=FACTS),), "m1"))
+    assert steps[0].key == "forgotten"
+    assert [step.targets for step in steps[1:]] == ([readers] if readers else [])
 
 
 def test_every_plan_is_a_job_that_can_run():
