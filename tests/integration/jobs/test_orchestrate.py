@@ -174,7 +174,7 @@ def test_findings_stop_the_run_before_any_change(orchestrate, fresh, minions, ro
     result = orchestrate(BRING_UP)
     assert result.returncode == 1
     expected = "job-m: Preflight: port 6443 is taken by nginx (TCP ports): w\n    next: stop nginx"
-    assert comment(result, "Nothing stands in the way") == expected
+    assert comment(result, "Nothing stands in the way") == expected + runbooks.see(["port-taken"])
     assert record.last_run(roots / "state" / "jobs")["result"] == "failed"
     assert not [d for d in minions.values() if Path(d.config["root_dir"], "parts").exists()]
 
