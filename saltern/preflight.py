@@ -308,17 +308,21 @@ def blocked(unreached: Mapping[str, Sequence[Mapping[str, Any]]], cluster: Clust
         cluster: the definition.
     """
     ways = _ways(unreached)
-    pairs = [(a, b) for a, b in ways if a < b and _only(ways, a) == {b} and _only(ways, b) == {a}]
-    left = {way: facts for way, facts in ways.items() if way not in pairs and way[::-1] not in pairs}
-    alone = {source: [t for s, t in left if s == source and _only(left, t) == {source}] for source, _ in left}
-    lonely = {source: targets for source, targets in alone.items() if len(targets) > 1}
-    outward = {(source, target) for source, targets in lonely.items() for target in targets}
-    inward = [target for target in cluster.nodes if any(t == target and (s, t) not in outward for s, t in left)]
+    sources = _sources(ways)
+    pairs = [(a, b) for a, b in ways if a < b and sources[b] == [a] and sources.get(a) == [b]]
+    both = {*pairs, *((b, a) for a, b in pairs)}
+    left = {way: facts for way, facts in ways.items() if way not in both}
+    sources, alone = _sources(left), dict[str, list[str]]()
+    for target, its in sources.items():
+        if len(its) == 1:
+            alone.setdefault(its[0], []).append(target)
+    outward = {source: targets for source, targets in alone.items() if len(targets) > 1}
+    gone = {target for targets in outward.values() for target in targets}
 
     found = [_problem(f"{a}, {b}", [_mutual(ways[a, b], ways[b, a], cluster)]) for a, b in pairs]
     for node in cluster.nodes:
-        causes = [_inward(node, left, cluster)] if node in inward else []
-        causes += [_outward(node, lonely[node], left, cluster)] if node in lonely else []
+        causes = [_inward(node, sources[node], left, cluster)] if node in sources and node not in gone else []
+        causes += [_outward(node, outward[node], left, cluster)] if node in outward else []
         found += [_problem(node, causes)] if causes else []
     return found
 
@@ -326,15 +330,18 @@ def blocked(unreached: Mapping[str, Sequence[Mapping[str, Any]]], cluster: Clust
 def _ways(unreached: Mapping[str, Sequence[Mapping[str, Any]]]) -> Ways:
     ways: Ways = {}
     for source, rows in unreached.items():
-        for target in dict.fromkeys(row["node"] for row in rows):
-            mine = [row for row in rows if row["node"] == target]
-            ways[source, target] = tuple(sorted(row["port"] for row in mine)), mine[0]["reason"]
+        for row in rows:
+            ports, reason = ways.get((source, row["node"]), ((), row["reason"]))
+            ways[source, row["node"]] = tuple(sorted((*ports, row["port"]))), reason
     return ways
 
 
-def _only(ways: Ways, target: str) -> set[str]:
+def _sources(ways: Ways) -> dict[str, list[str]]:
     """Who does not reach a node."""
-    return {source for source, to in ways if to == target}
+    found: dict[str, list[str]] = {}
+    for source, target in ways:
+        found.setdefault(target, []).append(source)
+    return found
 
 
 def _problem(node: str, causes: Sequence[str]) -> Problem:
@@ -347,12 +354,11 @@ def _mutual(there: tuple[tuple[int, ...], str], back: tuple[tuple[int, ...], str
     return f"no way between them to {_ports(ports, cluster)} ({there[1]})"
 
 
-def _inward(target: str, ways: Ways, cluster: Cluster) -> str:
+def _inward(target: str, sources: Sequence[str], ways: Ways, cluster: Cluster) -> str:
     """Who does not reach a node on which ports; those with the same ports together."""
     groups: dict[tuple[tuple[int, ...], str], list[str]] = defaultdict(list)
-    for (source, to), facts in ways.items():
-        if to == target:
-            groups[facts].append(source)
+    for source in sources:
+        groups[ways[source, target]].append(source)
     texts = (
         f"{_others(sources, target, cluster)} to its {_ports(ports, cluster)} ({reason})"
         for (ports, reason), sources in groups.items()

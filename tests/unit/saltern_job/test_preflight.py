@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from saltern import preflight
+from saltern.parts import Node
 from saltern.preflight import Report
 from saltern.preflight_codes import CODES
 from saltern.steps import Problem
@@ -309,3 +311,25 @@ def test_the_list_of_codes_is_what_the_preflight_reports():
 def test_codes_are_file_names():
     """docs/runbooks/ has a page named after each."""
     assert all(code == code.lower() and code.replace("-", "").isalpha() for code in CODES)
+
+
+def test_a_table_of_hundreds_in_which_nobody_reaches_anybody_is_told_in_seconds():
+    names = [f"w-{number:03}" for number in range(300)]
+    rows = {
+        name: {
+            "role": "worker",
+            "address": f"10.{n // 250}.0.{n % 250 + 1}",
+            "cpus": 2,
+            "memory_gib": 4,
+            "disk_gib": 20,
+        }
+        for n, name in enumerate(names)
+    }
+    table = CLUSTER.model_copy(update={"nodes": {name: Node.model_validate(row) for name, row in rows.items()}})
+    for name, row in table.nodes.items():
+        row._name = name
+    unreached = {name: silent(*((other, 4240) for other in names if other != name)).unreached for name in names}
+    began = time.monotonic()
+    found = preflight.merged(preflight.blocked(unreached, table), names)
+    assert time.monotonic() - began < 10
+    assert [problem.node for problem in found] == ["all 300 nodes"]
