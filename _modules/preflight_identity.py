@@ -94,12 +94,18 @@ def address():
     held = [local for link in links() for local in link["addresses"]]
     if wanted in held:
         return []
-    others = ", ".join(local for local in held if not _is_loopback(local)) or "none"
+    others = ", ".join(local for local in held if not _is_local(local)) or "none"
     why = "certificates, etcd and the kubelet are bound to the address of the row"
     remedy = "correct the row in pillar/cluster.sls, or make the machine anew: "
     remedy += f"salt-cloud -d {__opts__['id']}, then run again"
     what = f"no interface has {wanted}; its addresses: {others}"
     return [_finding("address-missing", what, "ip address", why, remedy)]
+
+
+def _is_local(text):
+    """Whether an address means nothing beyond its own machine or link."""
+    address = ipaddress.ip_address(text)
+    return address.is_loopback or address.is_link_local
 
 
 def facts():
