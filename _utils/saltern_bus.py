@@ -114,7 +114,7 @@ class SaltTransport:
 def job_event(tag: str, data: Mapping[str, Any]) -> Event | None:
     """A bus event as a job's event; None for what is not about a node's job.
 
-    Tags: ``salt/job/JID/ret/MINION`` and ``salt/job/JID/prog/MINION/NUMBER`` (the latter with ``state_events: True``).
+    Tags: ``salt/job/JID/ret/MINION`` and ``salt/job/JID/prog/MINION/NUMBER`` (the latter with ``state_events=True``).
     """
     match tag.split("/"):
         case ["salt", "job", jid, "ret", node]:

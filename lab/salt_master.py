@@ -45,8 +45,6 @@ def master_config(paths: Paths) -> dict[str, Any]:
         },
         # Keys are made by the master before a machine exists.
         "auto_accept": False,
-        # Live progress of an orchestration comes from the events of each state.
-        "state_events": True,
         # Eight nodes share a few cores: an answer that comes late is not a failed step.
         "timeout": 30,
         "gather_job_timeout": 30,

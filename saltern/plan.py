@@ -356,9 +356,11 @@ def apply_call(sls: Sequence[str], pillar: Mapping[str, Any] | None = None, conc
 
     ``concurrent`` is for what acts on the cluster's API and not on the node: it runs beside other state runs there.
     The others queue behind one that an interrupted run left behind: a number makes the call itself wait, where True
-    would put it into a file on the node, join material included.
+    would put it into a file on the node, join material included. Each state is told as it ends, for the progress
+    lines; not by the master's configuration, because every such event costs the node a new connection.
     """
-    kwarg: dict[str, Any] = {"mods": list(sls)} | ({"concurrent": True} if concurrent else {"queue": QUEUE_LENGTH})
+    kwarg: dict[str, Any] = {"mods": list(sls), "state_events": True}
+    kwarg |= {"concurrent": True} if concurrent else {"queue": QUEUE_LENGTH}
     return Call("state.apply", kwarg=kwarg | ({"pillar": dict(pillar)} if pillar else {}))
 
 

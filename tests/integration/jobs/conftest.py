@@ -116,7 +116,6 @@ def master(salt_factories, roots: Path) -> Iterator[object]:
         "module_dirs": [str(CHECKOUT / "salt")],
         "file_roots": {"base": [str(roots / "salt")]},
         "ext_pillar": [{"saltern": {}}],
-        "state_events": True,
         # Short, so that a dead minion is told soon; long enough for a live one on a busy machine.
         "gather_job_timeout": 7,
         "worker_threads": 3,

@@ -19,7 +19,6 @@ def test_salt_reads_the_configuration(paths: Paths) -> None:
     opts = salt.config.master_config(str(paths.salt / "etc/master"))
     assert opts["interface"] == "192.168.100.1"
     assert opts["auto_accept"] is False
-    assert opts["state_events"] is True
     assert opts["saltern"] == {
         "pillar_dirs": [str(paths.checkout / "pillar"), str(paths.pillar)],
         "state_dir": str(paths.state),
