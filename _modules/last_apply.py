@@ -21,6 +21,7 @@ from salt.exceptions import CommandExecutionError
 # highstate belongs here, into FINGERPRINTED or into UNSEEN (tests/render/test_highstate.py).
 REPLAYED = frozenset(
     {
+        "account.present",
         "artefact.installed",
         "bind_mount.mounted",
         "config_file.kept",
@@ -28,17 +29,17 @@ REPLAYED = frozenset(
         "crio.configured",
         "directory_tree.present",
         "file.absent",
-        "group.present",
         "haproxy.configured",
         "hosts_file.present",
         "kernel_module.present",
         "kubeconfig.installed",
         "link_farm.present",
+        "original.kept",
+        "original.put_aside",
         "os_package.settled",
         "swap.disabled",
         "sysctl_profile.applied",
         "unit.running",
-        "user.present",
     }
 )
 # States that have kubeadm render what they compare with: which files, below the sandbox, they are about.
