@@ -135,7 +135,7 @@ def size():
     pillar, root = __pillar__["saltern"], Path("/")
     if Path(existing(pillar["paths"]["sandbox"])).stat().st_dev != root.stat().st_dev:
         return []  # a disk of its own, of a size that the row does not tell
-    facts, row_gib = os.statvfs(root), pillar["node"]["disk_gib"]
+    facts, row_gib = os.statvfs(root), pillar["node"].get("disk_gib", 0)
     size_gib = facts.f_blocks * facts.f_frsize / 2**30
     if size_gib >= row_gib * DISK_SHARE:
         return []

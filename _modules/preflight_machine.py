@@ -88,8 +88,8 @@ def architecture(machine=None):
         salt '*' preflight_machine.architecture
     """
     machine = machine or platform.machine()
-    here, wanted = ARCHITECTURES.get(machine, machine), __pillar__["saltern"]["node"]["arch"]
-    if here == wanted:
+    here, wanted = ARCHITECTURES.get(machine, machine), _row("arch")
+    if wanted in (None, here):
         return []
     what = f"the processor is {machine} ({here}), the row says {wanted}"
     remedy = f"write arch: {here} in the node's row of pillar/cluster.sls"
@@ -134,7 +134,7 @@ def processors(role, own):
         salt saw-k8s-m-01 preflight_machine.processors control_plane True
     """
     # As kubeadm counts them: those that this process may run on.
-    cpus, row = len(os.sched_getaffinity(0)), __pillar__["saltern"]["node"]["cpus"]
+    cpus, row = len(os.sched_getaffinity(0)), _row("cpus") or 0
     if _ignores("numcpu"):
         return []
     if cpus < CPUS[role]:
@@ -163,7 +163,7 @@ def memory(role, own):
 
         salt saw-k8s-m-01 preflight_machine.memory control_plane True
     """
-    mib, row_mib = memory_mib(Path("/proc/meminfo").read_text()), __pillar__["saltern"]["node"]["memory_gib"] * 1024
+    mib, row_mib = memory_mib(Path("/proc/meminfo").read_text()), (_row("memory_gib") or 0) * 1024
     if _ignores("mem"):
         return []
     if mib < MEMORY_MIB[role]:
@@ -195,6 +195,11 @@ def memory_mib(text):
     """
     line = next(line for line in text.splitlines() if line.startswith("MemTotal:"))
     return int(line.split()[1]) // 1024
+
+
+def _row(key):
+    """What the row says; None while a master that was not restarted after an update hands out the pillar of before."""
+    return __pillar__["saltern"]["node"].get(key)
 
 
 def _ignores(check):

@@ -127,18 +127,33 @@ def job_event(tag: str, data: Mapping[str, Any]) -> Event | None:
 
 
 def _value(data: Mapping[str, Any]) -> Any:
-    """What a node returned; of several functions in one call of which some failed, those."""
-    codes, value = data.get("retcode", 0), data.get("return")
-    if isinstance(codes, Mapping) and isinstance(value, Mapping) and any(codes.values()):
-        return {function: value.get(function) for function, code in codes.items() if code}
-    return value
+    """What a node returned; of several functions in one call of which some failed, what those said."""
+    value, failed = data.get("return"), _failed_functions(data)
+    return "; ".join(f"{name}: {_cause(value.get(name))}" for name in failed) if failed and value else value
+
+
+def _failed_functions(data: Mapping[str, Any]) -> list[str]:
+    """Of several functions in one call, those that failed: one that raised has no code, but is no success."""
+    codes, successes = data.get("retcode", 0), data.get("success", True)
+    if not isinstance(codes, Mapping) or not isinstance(successes, Mapping):
+        return []
+    return [name for name, success in successes.items() if not success or codes.get(name)]
+
+
+def _cause(text: Any) -> str:
+    """What a function that failed returned: of a traceback the error alone, without its frames."""
+    lines = str(text).strip().splitlines()
+    if not lines or not lines[0].startswith("Traceback"):
+        return str(text)
+    last_frame = max(number for number, line in enumerate(lines) if line.startswith(("Traceback", "  ")))
+    return "\n".join(lines[last_frame + 1 :]).removeprefix("salt.exceptions.CommandExecutionError: ")
 
 
 def _went_well(data: Mapping[str, Any]) -> bool:
     """Whether the node calls its job a success; of several functions in one call, each has its own code."""
     codes = data.get("retcode", 0)
     failed = any(codes.values()) if isinstance(codes, Mapping) else bool(codes)
-    return not failed and data.get("success", True) is not False
+    return not failed and not _failed_functions(data) and data.get("success", True) is not False
 
 
 def _no_master(opts: Mapping[str, Any]) -> str:

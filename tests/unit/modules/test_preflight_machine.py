@@ -90,6 +90,19 @@ def test_architecture(tmp_path, machine, found):
     assert codes(node(tmp_path).salt["preflight_machine.architecture"](machine)) == found
 
 
+def test_a_pillar_of_before_the_update_says_nothing_of_the_row(tmp_path):
+    """A master reads its own code once: until it is restarted, new modules meet the pillar of the old."""
+    made = node(tmp_path)
+    made.pillar["saltern"]["node"] = {"name": "saw-k8s-m-01", "role": "control_plane"}
+    vars(made.modules["preflight_machine"])["memory_mib"] = lambda text: 1800
+    vars(made.modules["preflight_machine"])["CPUS"] = {"control_plane": 1}
+    for check in ("architecture", "processors", "memory"):
+        arguments = ["riscv"] if check == "architecture" else ["control_plane", True]
+        assert made.salt[f"preflight_machine.{check}"](*arguments) == []
+    made.pillar["saltern"]["paths"]["sandbox"] = "/"
+    assert made.salt["preflight_disk.size"]() == []
+
+
 # -- processors and memory
 
 

@@ -126,8 +126,8 @@ class FakeMaster:
         if len(called) == 1 or any(f == function for _, f, _ in self.rules):
             return fitting[-1] if fitting else Reaction()
         parts = {name: self._reaction(node, name) for name in called}
-        failed = {name: part.value for name, part in parts.items() if not part.ok}
-        value = failed or {name: part.value for name, part in parts.items()}
+        failed = [f"{name}: {part.value}" for name, part in parts.items() if not part.ok]
+        value = "; ".join(failed) or {name: part.value for name, part in parts.items()}
         slowest = max(parts.values(), key=lambda part: (part.silent, part.after_s))
         return replace(slowest, value=value, ok=not failed)
 

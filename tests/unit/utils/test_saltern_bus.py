@@ -39,11 +39,38 @@ def test_a_return_that_failed(bus, rest):
     assert bus.job_event("salt/job/2026/ret/n1", RETURN | rest).ok is False
 
 
-def test_of_several_functions_those_that_failed_are_what_is_told(bus):
-    parts = {"return": {"a.b": {"much": 1}, "c.d": "Traceback"}, "retcode": {"a.b": 0, "c.d": 1}}
-    assert bus.job_event("salt/job/2026/ret/n1", RETURN | parts).value == {"c.d": "Traceback"}
-    parts["retcode"]["c.d"] = 0
-    assert bus.job_event("salt/job/2026/ret/n1", RETURN | parts).value == parts["return"]
+# Of a minion of Salt 3008.3, whose second function raised: it has no code, and is no success.
+RAISED = {
+    "fun": ["preflight.clock", "preflight.findings"],
+    "return": {
+        "preflight.clock": 1795220223.5,
+        "preflight.findings": "Traceback (most recent call last):\n"
+        '  File "/opt/saltstack/salt/lib/python3.11/site-packages/salt/minion.py", line 3674, in _thread_multi_return\n'
+        "    return_data = minion_instance._execute_job_function(\n"
+        "                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+        "salt.exceptions.CommandExecutionError: saw-k8s-m-01: ip: not found\nis iproute2 installed?\n",
+    },
+    "retcode": {"preflight.clock": 0},
+    "success": {"preflight.clock": True, "preflight.findings": False},
+}
+
+
+def test_of_several_functions_one_raised(bus):
+    event = bus.job_event("salt/job/2026/ret/n1", RETURN | RAISED)
+    assert event.ok is False
+    assert event.value == "preflight.findings: saw-k8s-m-01: ip: not found\nis iproute2 installed?"
+
+
+def test_of_several_functions_one_failed(bus):
+    parts = {"return": {"a.b": {"much": 1}, "c.d": "full"}, "retcode": {"a.b": 0, "c.d": 1}}
+    event = bus.job_event("salt/job/2026/ret/n1", RETURN | parts | {"success": {"a.b": True, "c.d": False}})
+    assert (event.ok, event.value) == (False, "c.d: full")
+
+
+def test_of_several_functions_none_failed(bus):
+    parts = {"return": {"a.b": 1, "c.d": 2}, "retcode": {"a.b": 0, "c.d": 0}, "success": {"a.b": True, "c.d": True}}
+    event = bus.job_event("salt/job/2026/ret/n1", RETURN | parts)
+    assert (event.ok, event.value) == (True, {"a.b": 1, "c.d": 2})
 
 
 def test_several_functions_that_went_well(bus):
