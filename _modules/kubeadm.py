@@ -243,7 +243,7 @@ def reset(confirm, whole=True):
     whole
         Also take away what the CNI left on the node (links, BPF, its firewall rules); False for a half-made start.
 
-    Refuses on a healthy member: drain it and delete its Node first. Returns what was removed.
+    Refuses on a healthy member, which ``orchestrate.node_remove`` takes out first. Returns what was removed.
 
     CLI Example:
 
@@ -261,7 +261,7 @@ def reset(confirm, whole=True):
     if found["healthy"]:
         raise CommandExecutionError(
             f"{node}: is a healthy member of the cluster and is not reset. Take it out first: "
-            f"kubectl drain {node} --ignore-daemonsets --delete-emptydir-data; kubectl delete node {node}"
+            f"salt-run state.orchestrate orchestrate.node_remove pillar='{{\"node\": \"{node}\"}}'"
         )
     with _lock() as lock:
         return _reset(lock, whole)

@@ -62,7 +62,7 @@ def absent(name, confirm=None):
         For people.
 
     confirm
-        The minion's ID, as the explicit word. Refused on a healthy member.
+        The minion's ID, as the explicit word, or a list that has it. Refused on a healthy member.
 
     .. code-block:: yaml
 
@@ -78,13 +78,20 @@ def absent(name, confirm=None):
         plan = {"membership": {"old": _membership(__salt__["kubeadm.status"]()), "new": None}}
         if __opts__["test"]:
             return ret | {"result": None, "changes": plan, "comment": f"{name}: would be reset and wiped"}
-        removed = __salt__["kubeadm.reset"](confirm)
+        removed = __salt__["kubeadm.reset"](_word(confirm))
         left = __salt__["kubeadm_facts.member_files"]()["left"]
     except CommandExecutionError as err:
         return ret | {"result": False, "comment": f"{name}: {err}"}
     if left:
         return ret | {"result": False, "comment": f"{name}: still there after the reset: {', '.join(left)}"}
     return ret | {"changes": plan | {"removed": {"old": removed, "new": None}}, "comment": f"{name}: reset and wiped"}
+
+
+def _word(confirm):
+    """The explicit word for this node: of several, one call of which reaches several nodes, its own."""
+    if isinstance(confirm, str):
+        return confirm
+    return __opts__["id"] if __opts__["id"] in (confirm or ()) else None
 
 
 def _member(name, goal, new, deadline_s, obstacle, act):

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 try:
-    from saltern import readiness, removal, stages
+    from saltern import readiness, removal, stages, teardown
     from saltern.run import Run, settings
     from saltern.steps import Call
 
@@ -197,6 +197,48 @@ def removal_forgotten(name):
         The stage's title.
     """
     return _stage(name, removal.forgotten)
+
+
+def teardown_begun(name):
+    """As :func:`begin`, for a teardown: nothing is changed unless the pillar of the call says ``confirm: CLUSTER``.
+
+    name
+        The stage's title.
+
+    Pillar: ``confirm`` (the cluster's name), ``keep_machines``.
+    """
+    return _stage(name, lambda run: teardown.begin(run, __pillar__))
+
+
+def teardown_planned(name):
+    """It is known what goes with the cluster.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, lambda run: teardown.planned(run, _salt_cloud()))
+
+
+def teardown_reached(name, stage):
+    """The steps of one stage of a teardown have succeeded; ``saltern/plan_teardown.py`` says which they are.
+
+    name
+        The stage's title.
+    stage
+        emptied, left or cleaned.
+    """
+    return _stage(name, lambda run: teardown.reached(run, stage))
+
+
+def teardown_machines_gone(name, deadline_s=600):
+    """Every machine of the table is destroyed, unless they are kept.
+
+    name
+        The stage's title.
+    deadline_s
+        Seconds for the machines of one role.
+    """
+    return _stage(name, lambda run: teardown.machines_gone(run, _salt_cloud(), deadline_s))
 
 
 def end(name):

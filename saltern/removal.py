@@ -149,12 +149,12 @@ def reached(run: Run, stage: str) -> Told:
     steps = plan_remove.departure(removal.planned, removal.request.drain_s)
     mine = [step for step in steps if step.stage == stage]
     if run.test:
-        return _foretold(mine)
+        return foretold(mine)
     if run.job is None:
         run.job = run.new_job(steps)
     if problems := run.job.run(until=[step.key for step in mine]):
         raise StageError(*problems)
-    return _told(run.job.outcomes[step.key] for step in mine)
+    return told(run.job.outcomes[step.key] for step in mine)
 
 
 def machines_gone(run: Run, salt_cloud: Sequence[str], deadline_s: float) -> Told:
@@ -182,18 +182,19 @@ def forgotten(run: Run) -> Told:
     picture = _removal(run).planned
     steps = plan_remove.forgetting(picture)
     if run.test:
-        return _foretold(steps)
-    told = _told(readiness.run_steps(run, steps).values())
-    return Told("\n".join([told.comment, *removal_report.rows_left(picture)]), told.changes)
+        return foretold(steps)
+    done = told(readiness.run_steps(run, steps).values())
+    return Told("\n".join([done.comment, *removal_report.rows_left(picture)]), done.changes)
 
 
-def _foretold(steps: Sequence[Step]) -> Told:
+def foretold(steps: Sequence[Step]) -> Told:
     """What would be done; a stage without steps has nothing to say in test mode either."""
     titles = [step.title for step in steps if not step.undo]
     return Told(f"would do: {'; '.join(titles)}", result=None) if titles else Told("nothing to do")
 
 
-def _told(outcomes: Iterable[Outcome]) -> Told:
+def told(outcomes: Iterable[Outcome]) -> Told:
+    """What was done: titles for the comment, with the seconds that each took as changes."""
     done = {outcome.step.title: outcome for outcome in outcomes}
     changes = {title: _seconds(outcome) for title, outcome in done.items()}
     return Told("; ".join(done) or "nothing to do", changes)

@@ -21,6 +21,7 @@ from saltern.steps import Outcome, Patience, Problem, StepError, Transport, Tran
 
 if TYPE_CHECKING:
     from saltern.removal import Removal
+    from saltern.teardown import Teardown
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class Run:
         self.status: dict[str, dict[str, Any]] = {}
         self.left_over = False
         self.removal: Removal | None = None
+        self.teardown: Teardown | None = None
         self.record: record.Record | None = None
         self.lock: record.Lock | None = None
         self._jobs: list[Job] = []
