@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,15 @@ class Places:
             yield f"logs of {node}", files_below(root / "var/log", ("journal",))
         yield from self._searched_for_others()
 
+    def shared(self) -> Iterator[tuple[str, Iterator[Path]]]:
+        """(place, files) of the master's machine that is not the job's own: what merely looks like a secret there is
+        somebody else's, or an example."""
+        since = self.first_secret_at()
+        for top in self.elsewhere:
+            left_out = _relative(top, (self.state,))
+            files = files_below(top, left_out, others_only=True, changed_since=since)
+            yield "readable by others on the master", files
+
     def journals(self) -> Iterator[tuple[str, bytes]]:
         """(node, text) of each node's journal; its files are compressed, so journalctl has to read them."""
         for node, root in self.nodes.items():
@@ -112,12 +121,6 @@ class Places:
             yield f"readable by others on {node}", files
         # The nodes' disks are searched as the nodes see them.
         yield "readable by others on the master", files_below(self.state, ("lab/nodes",), others_only=True)
-        for top in self.elsewhere:
-            files = files_below(top, self._own_trees(top), others_only=True, changed_since=since)
-            yield "readable by others on the master", files
-
-    def _own_trees(self, top: Path) -> Collection[str]:
-        return _relative(top, (self.state,))
 
     def _of_the_master(self) -> Iterator[Secret]:
         for kind, pattern in MASTER_KEYS.items():
@@ -154,7 +157,7 @@ def _matching(root: Path, *patterns: str) -> Iterator[Path]:
         yield from (path for path in sorted(root.glob(pattern)) if path.is_file() and not path.is_symlink())
 
 
-def _relative(top: Path, paths: Collection[Path] | Iterator[Path]) -> tuple[str, ...]:
+def _relative(top: Path, paths: Iterable[Path]) -> tuple[str, ...]:
     """Those of the paths that lie below a directory, relative to it."""
     return tuple(str(path.relative_to(top)) for path in paths if path.is_relative_to(top))
 

@@ -109,6 +109,9 @@ def findings(
         found += scanner.files("recording", [file], lambda file, offset: f"{file.name}: {heading_at(file, offset)}")
     for place, files in places.searched():
         found += scanner.files(place, files)
+    of_known_value = Scanner([*known[0], marker], known[1], patterns=())
+    for place, files in places.shared():
+        found += of_known_value.files(place, files)
     for node, text in places.journals():
         found += scanner.text("journal", node, text)
     for name, text in told(shell, table):

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.places import KINDS, Places
 from tests.cluster.search import Finding, Scanner
 
-from .conftest import CERTIFICATE_KEY, kubeconfig, write
+from .conftest import CERTIFICATE_KEY, kubeconfig, new_key, write
 
 # A file in each kind of place, and what a finding calls the place; below the node's root, the state directory or a
 # directory that all users share.
@@ -41,8 +41,10 @@ OTHERS = {
 
 def leaks(places: Places) -> list[Finding]:
     """All that is found of all secrets in all places."""
-    scanner = Scanner(places.secrets(), places.certificate_keys())
-    return [finding for place, files in places.searched() for finding in scanner.files(place, files)]
+    known = places.secrets(), places.certificate_keys()
+    scanner, of_known_value = Scanner(*known), Scanner(*known, patterns=())
+    found = [finding for place, files in places.searched() for finding in scanner.files(place, files)]
+    return found + [finding for place, files in places.shared() for finding in of_known_value.files(place, files)]
 
 
 def value(places: Places, path: str) -> bytes:
@@ -112,6 +114,13 @@ def test_what_a_highstate_has_compared_is_left_out_and_so_is_the_kernel(places: 
     for path in ("opt/sandbox/bin/kubelet", "proc/1/environ", "sys/x"):
         write(tmp_path / "node" / path, value(places, "lab/ca/ca.key"), 0o644)
     assert leaks(places) == []
+
+
+def test_a_key_of_somebody_elses_is_no_finding_in_a_shared_directory(places: Places, tmp_path: Path) -> None:
+    write(tmp_path / "shared/id_ecdsa", new_key(), 0o644)
+    assert leaks(places) == []
+    write(tmp_path / "node/tmp/id_ecdsa", new_key(), 0o644)
+    assert [found.secret for found in leaks(places)] == ["private key of unknown origin"]
 
 
 def test_a_shared_directory_that_holds_the_state_is_searched_once(places: Places, tmp_path: Path) -> None:
