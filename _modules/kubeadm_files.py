@@ -190,20 +190,31 @@ def _pairs(value, prefix):
 
 
 def _render(phases, names, patch=None):
-    """Run phases of init in their dry run; ``{file name: text}``."""
-    pillar = __pillar__["saltern"]
-    documents = __salt__["kubeadm_config.render_documents"](_settings(), pillar["node"]["address"])
+    """Run phases of init in their dry run; ``{file name: text}``.
+
+    kubeadm takes a CA without its key, which is all that a worker has, for an external one, and then wants the
+    certificates of a control plane. So it is told of a directory without any, and its name is replaced in the texts.
+    """
     directory = Path(tempfile.mkdtemp(prefix="saltern-render-"))
+    certificates, empty = _settings()["cluster"]["certificatesDir"], str(directory / "pki")
+    documents = _documents(empty)
     try:
         for phase in phases:
             arguments = ["init", "phase", *phase, "--dry-run"]
             variables = {DRY_RUN_DIRECTORY: str(directory)}
             __salt__["kubeadm_run.run"](arguments, documents, patch, RENDER_LIMIT_S, variables=variables)
-        return {name: (directory / name).read_text() for name in names}
+        return {name: (directory / name).read_text().replace(empty, certificates) for name in names}
     except FileNotFoundError as err:
         raise CommandExecutionError(f"{__opts__['id']}: kubeadm rendered no {err.filename}") from err
     finally:
         shutil.rmtree(directory)
+
+
+def _documents(certificates):
+    """What kubeadm renders from, with certificates in that directory."""
+    settings = _settings()
+    settings = {**settings, "cluster": {**settings["cluster"], "certificatesDir": certificates}}
+    return __salt__["kubeadm_config.render_documents"](settings, __pillar__["saltern"]["node"]["address"])
 
 
 def _settings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,16 @@ def test_kubeadm_renders_a_workers_kubelet_as_its_join_does(worker: Kept) -> Non
     assert config["clusterDNS"] == ["10.0.0.10"]
     assert config["authentication"]["x509"]["clientCAFile"].endswith("etc/kubernetes/pki/ca.crt")
     assert not Path("/etc/kubernetes/tmp").exists(), "kubeadm's dry run must leave nothing behind"
+
+
+def test_a_workers_ca_without_its_key_is_in_nobodys_way(worker: Kept) -> None:
+    """A joined worker has ca.crt alone; kubeadm would take that for an external CA and ask for all certificates."""
+    directory = worker.sandbox / "etc/kubernetes/pki"
+    worker.pillar["saltern"]["kubeadm"]["cluster"]["certificatesDir"] = str(directory)
+    (directory / "ca.crt").unlink()
+    subprocess.run([tool("kubeadm"), "init", "phase", "certs", "ca", f"--cert-dir={directory}"], check=True)
+    (directory / "ca.key").unlink()
+    assert len(worker.salt["kubeadm_files.kubelet"]()) == 3
 
 
 def test_a_control_plane_nodes_kubelet_registers_without_taints(member: Kept) -> None:
