@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.salt_master import UNCLOSED
+
 CHECKOUT = Path(__file__).parents[3]
 NODES = ("job-ha", "job-m", "job-w")
 # Where the stand-in of the cluster's test service listens; the URL ends in its port.
@@ -119,6 +121,7 @@ def master(salt_factories, roots: Path) -> Iterator[object]:
         # Short, so that a dead minion is told soon; long enough for a live one on a busy machine.
         "gather_job_timeout": 7,
         "worker_threads": 3,
+        "log_granular_levels": dict.fromkeys(UNCLOSED, "error"),
         "saltern": {
             "pillar_dirs": [str(roots / "pillar"), str(roots / "overlay")],
             "state_dir": str(roots / "state"),

@@ -1,5 +1,8 @@
 """The lab's Salt master, its configuration read by Salt itself."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,12 @@ def test_a_master_with_old_code_in_memory_is_noticed(tmp_path: Path) -> None:
     assert not salt_master.code_changed(paths)
     module.write_text("A = 2\n")
     assert salt_master.code_changed(paths)
+
+
+def test_a_runner_leaves_nothing_on_the_console_but_its_answer(paths: Paths) -> None:
+    salt_master.write(paths, "secret", paths.ca / "ca.pem")
+    (paths.salt / "cache/master/proc").mkdir(parents=True)  # a running master has it
+    command = [Path(sys.executable).with_name("salt-run"), f"--config-dir={paths.salt}/etc", "--out=json"]
+    done = subprocess.run([*command, "test.arg", "a"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["args"] == ["a"]
+    assert done.stderr == ""
