@@ -73,6 +73,11 @@ COMPONENTS = (
     "kubeadm/initialised",
     "kubeadm/joined",
 )
+# As in salt/: a member's kubeconfigs come with its init or join.
+INCLUDED = {
+    "kubeconfig": "include: [kubeconfig.endpoints]\n",
+    **dict.fromkeys(("kubeadm/initialised", "kubeadm/joined"), "include: [kubeconfig]\n"),
+}
 HERE = Path(__file__).parent
 
 
@@ -98,7 +103,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in COMPONENTS:
         path = root / "salt" / f"{name}.sls" if "/" in name else root / "salt" / name / "init.sls"
         path.parent.mkdir(parents=True, exist_ok=True)
-        include = "include: [kubeconfig]\n" if name.startswith("kubeadm/") else ""
+        include = INCLUDED.get(name, "")
         path.write_text(f"{include}{name} is as wanted:\n  member.made:\n    - part: {name}\n")
     for kind in ("modules", "states"):
         shutil.copytree(HERE / "stand_ins" / kind, root / "salt" / f"_{kind}", dirs_exist_ok=True)

@@ -64,7 +64,7 @@ def web() -> Iterator[None]:
             pass
 
     server = HTTPServer(("127.0.0.1", SERVICE_PORT), Hello)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield
     server.shutdown()
     server.server_close()
@@ -74,7 +74,8 @@ def test_progress_goes_to_standard_error_while_a_stage_runs(orchestrate):
     result = orchestrate(stage("All is slow", "applied", sls="[slow]", roles="[control_plane, worker]"))
     assert result.returncode == 0, result.stderr
     assert "stage 1/1: All is slow | begins" in result.stderr
-    assert re.search(r'\[0:0\d\] .* \| All is slow 0/2 \(job-[mw] 1/2 after "A first thing" \d s', result.stderr)
+    # "after": how far a node is by its last event; another may not have begun yet on a busy machine.
+    assert re.search(r'\[0:\d\d\] .* \| All is slow [01]/2 \(.*job-[mw] 1/2 after "A first thing" \d+ s', result.stderr)
     assert "stage 1/1: All is slow | done in" in result.stderr
 
 
@@ -149,6 +150,7 @@ def test_minions_get_pillar_from_the_definition(orchestrate):
 def test_a_whole_bring_up_then_nothing_to_do(orchestrate, fresh, web, roots):
     result = orchestrate(BRING_UP)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert "unclosed" not in result.stderr  # Salt's warnings about itself
     data = record.last_run(roots / "state" / "jobs")
     assert data["result"] == "succeeded" and data["job"] == "orchestrate.cluster"
     assert {step["key"] for s in data["stages"] for step in s["steps"]} >= {"initialised", "workers joined", "metallb"}
