@@ -1,7 +1,10 @@
 # Sets up and calls; everything that these targets do can be typed without them (README.md).
 SETUP := lab/setup.sh
+# A process per processor (logical: of two threads of one core, too); more than a few only take longer to start.
+PARALLEL := --numprocesses=logical --maxprocesses=8
+UNIT := tests/unit tests/render tests/functional
 
-.PHONY: help up down lab-start lab-env test test-fast test-cluster test-faults lint bench build
+.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-faults lint bench build
 
 help:
 	@echo 'make up          the lab, the machines and the cluster: everything'
@@ -9,6 +12,8 @@ help:
 	@echo 'make lab-start   the lab without machines'
 	@echo 'make -s lab-env  eval "$$(make -s lab-env)" gives a shell in which salt, kubectl, helm and curl work'
 	@echo 'make test        all tests, the real cluster last'
+	@echo 'make test-unit   unit, render and functional tests: the everyday loop'
+	@echo 'make test-fast   these and the integration tests: everything but the real cluster'
 	@echo 'make test-faults each fault at every stage of a bring-up: hours'
 	@echo 'make lint        ruff, mypy, shellcheck, salt-lint'
 	@echo 'make bench       the bring-up by hand and by the product, side by side'
@@ -31,9 +36,13 @@ build:
 
 test: lint test-fast test-cluster
 
-test-fast: build
-	@$(SETUP) exec pytest tests/unit tests/render tests/functional tests/integration
+test-unit: build
+	@$(SETUP) exec pytest $(PARALLEL) $(UNIT)
 
+test-fast: build
+	@$(SETUP) exec pytest $(PARALLEL) $(UNIT) tests/integration
+
+# One lab: one after another.
 test-cluster:
 	@$(SETUP) exec pytest tests/cluster
 

@@ -148,6 +148,11 @@ class ApiServer:
         return done.stdout
 
 
+@pytest.fixture(scope="session", autouse=True)
+def the_lab_stays_as_it_was() -> None:
+    """In place of the fixture of all functional tests: these here have no nodes, and may run beside those that do."""
+
+
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """The one API server of a test run."""
