@@ -471,7 +471,7 @@ class _Minions:
         except OSError as err:
             raise RefusedError(
                 f"Listening for the minion {name}",
-                f"the Salt master's event bus ({path}) does not answer: {err.strerror}",
+                f"the Salt master's event bus ({path}) does not answer: {err.strerror or err}",
                 "Start salt-master on this machine, or write `wait_for: agent` in the provider file.",
             ) from err
 

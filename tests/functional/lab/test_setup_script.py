@@ -1,8 +1,10 @@
 """lab/setup.sh where it must refuse, and where it has nothing to do."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -32,15 +34,12 @@ def test_another_system_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["os-release"]
 
 
-def test_a_user_who_is_not_root_is_refused(tmp_path: Path) -> None:
-    readable = tmp_path / "setup.sh"
-    readable.write_bytes(SETUP.read_bytes())
-    readable.chmod(0o755)
-    (tmp_path.parent.parent).chmod(0o755)
-    tmp_path.parent.chmod(0o755)
-    tmp_path.chmod(0o755)
-    argv = ["setpriv", "--reuid=65534", "--clear-groups", "bash", str(readable), "up"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+def test_a_user_who_is_not_root_is_refused() -> None:
+    with TemporaryDirectory() as directory:  # pytest's own cannot be entered by others
+        Path(directory).chmod(0o755)
+        readable = shutil.copy(SETUP, directory)
+        argv = ["setpriv", "--reuid=65534", "--clear-groups", "bash", readable, "up"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "not root: the lab makes namespaces, mounts and cgroups. Type: sudo make up" in done.stderr
 

@@ -6,9 +6,11 @@ live (SALTERN_TEST_MACHINES) and on which port the master listens (SALTERN_TEST_
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ import yaml
 from lab.proxmox.machines import Interface, MachineConfig, MachineError
 
 _SALT_MINION = Path(sys.executable).with_name("salt-minion")
+# A machine that shuts down does not wait for its minion, which may take 20 s to look up from a lost connection.
+SHUTDOWN_S = 2
 
 
 @dataclass
@@ -72,12 +76,13 @@ class SeededMachines:
         running = self._running.pop(machine_id, None)
         if running is None:
             return
-        running.process.terminate()
-        try:
-            running.process.wait(20)
-        except subprocess.TimeoutExpired:
-            running.process.kill()
-            running.process.wait()
+        if not force:
+            running.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.process.wait(SHUTDOWN_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.process.pid, signal.SIGKILL)
+        running.process.wait()
 
     def running(self, machine_id: int) -> bool:
         return machine_id in self._running

@@ -17,7 +17,7 @@ import yaml
 
 from saltern.proxmox import settings as provider_settings
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.create import CreateFailedError, Creation
+from saltern.proxmox.create import CreateFailedError, Creation, Limits
 from saltern.proxmox.errors import (
     BusyError,
     MachineIdTakenError,
@@ -572,6 +572,7 @@ def test_a_clone_that_still_runs_is_stopped_before_it_is_made_anew(
 def test_one_machine_is_created_by_one_process_at_a_time(
     creation: Creation, fake: FakeProxmox, place: Any, journal: Journal
 ) -> None:
+    creation.order = replace(creation.order, limits=Limits(answer_s=0, task_s=0.3))
     with journal.claim(NAME), pytest.raises(TimedOutError, match=f"Creating or destroying {NAME}"):
         creation.create(NAME, place("worker"))
     assert fake.made("POST") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,11 +169,15 @@ def test_a_master_that_never_ran_is_named(call: Call, vm: dict[str, Any], opts: 
         call("create", vm)
 
 
+@pytest.mark.parametrize(("directory", "reason"), [("run", "No such file"), ("r" * 108, "AF_UNIX path too long")])
 def test_waiting_for_a_minion_needs_a_running_master(
-    call: Call, fake: FakeProxmox, vm: dict[str, Any], opts: dict[str, Any]
+    call: Call, fake: FakeProxmox, vm: dict[str, Any], opts: dict[str, Any], directory: str, reason: str
 ) -> None:
-    (Path(opts["root_dir"]) / "master").write_text(f"root_dir: {opts['root_dir']}\n")
-    with pytest.raises(SaltCloudSystemExit, match=r"event bus .* does not answer: No such file.*Start salt-master"):
+    root = Path(opts["root_dir"])
+    # Salt moves its sockets into the cache directory when that has a much shorter name.
+    settings = {"root_dir": str(root), **dict.fromkeys(("sock_dir", "cachedir"), str(root / directory))}
+    (root / "master").write_text(json.dumps(settings))
+    with pytest.raises(SaltCloudSystemExit, match=rf"event bus .* does not answer: {reason}.*Start salt-master"):
         call("create", vm | {"wait_for": "minion"})
     assert fake.made("POST") == []
 

@@ -51,6 +51,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     handler = type("Handler", (_Handler,), {})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(root))) as server:
         handler.site = Site(root, f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield handler.site  # type: ignore[attr-defined]
         server.shutdown()
