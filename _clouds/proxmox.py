@@ -27,6 +27,7 @@ call needs are listed in docs/production.md.
 """
 
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ if CHECKOUT not in sys.path:
 
 try:
     from saltern import definition, runbooks
+    from saltern.arrivals import JOB_VARIABLE
     from saltern.findings import DefinitionError
     from saltern.proxmox import inventory, machine, placement, remove
     from saltern.proxmox import settings as provider_settings
@@ -303,6 +305,7 @@ def create(vm_):
         _warn_of_differences({name: created.differences} if created.differences else {})
         return result | ({"differences": _pairs(created.differences)} if created.differences else {})
     done = {"name": name, "provider": vm_.get("provider"), "instance_id": result["id"]}
+    done["job"] = os.environ.get(JOB_VARIABLE, "")
     _fire(name, "created", "created instance", done)
     return result
 

@@ -20,12 +20,10 @@ its result holds what changed on which node, or what went wrong and what to type
 would be done on which nodes, and why.
 """
 
-import shutil
-import sys
 from pathlib import Path
 
 try:
-    from saltern import readiness, removal, stages, teardown
+    from saltern import addition, commands, readiness, removal, stages, teardown
     from saltern.run import Run, settings
     from saltern.steps import Call
 
@@ -146,6 +144,48 @@ def verified(name, deadline_s=120):
         Seconds until it must have answered.
     """
     return _stage(name, lambda run: stages.verified(run, deadline_s))
+
+
+def addition_begun(name):
+    """As :func:`begin`, for nodes that are to be added: waits for another operation to end, unless etcd is concerned.
+
+    name
+        The stage's title.
+
+    Pillar: ``node`` or ``nodes`` (names), ``wait_s``; of a reactor's call ``automatic`` and ``turn``.
+    """
+    return _stage(name, lambda run: addition.begin(run, __pillar__))
+
+
+def newcomers_answer(name, deadline_s=300):
+    """The new nodes' minions answer, and have the modules and the pillar of this checkout.
+
+    name
+        The stage's title.
+    deadline_s
+        Seconds for the minions of machines that have just started.
+    """
+    return _stage(name, lambda run: addition.answer(run, deadline_s))
+
+
+def addition_checked(name):
+    """Nothing stands in the way on the new nodes, and the cluster can take them in.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, addition.check)
+
+
+def addition_reached(name, stage):
+    """The steps of one stage of an addition have succeeded; ``saltern/plan_add.py`` says which they are.
+
+    name
+        The stage's title.
+    stage
+        prepared, joined or ready.
+    """
+    return _stage(name, lambda run: addition.reached(run, stage))
 
 
 def removal_begun(name):
@@ -291,10 +331,7 @@ def _unlike(value, expected):
 
 
 def _salt_cloud():
-    """The command salt-cloud of the same installation as this salt-run, whose directory need not be in PATH."""
-    own = [Path(beside_it).with_name("salt-cloud") for beside_it in (sys.argv[0], sys.executable)]
-    program = next((str(path) for path in own if path.exists()), None) or shutil.which("salt-cloud")
-    return [program or "salt-cloud", f"--config-dir={_configuration()}"]
+    return commands.salt_cloud(__opts__["conf_file"])
 
 
 def _map(map_file):

@@ -42,6 +42,7 @@ def master_config(paths: Paths) -> dict[str, Any]:
         "file_roots": {"base": [str(paths.checkout / "salt")]},
         "module_dirs": [str(paths.checkout / "salt")],
         "ext_pillar": [{"saltern": {}}],
+        "reactor": [{"salt/cloud/*/created": [str(paths.checkout / "reactor/machine_created.sls")]}],
         "saltern": {
             "pillar_dirs": [str(paths.checkout / "pillar"), str(paths.pillar)],
             "state_dir": str(paths.state),

@@ -311,9 +311,7 @@ class Job:
         if not running.watched:
             self._ask_next(running)
 
-    def _problem(
-        self, running: _Running, node: str, cause: str, code: str, remedy: str = "", state: str = ""
-    ) -> None:
+    def _problem(self, running: _Running, node: str, cause: str, code: str, remedy: str = "", state: str = "") -> None:
         remedy = remedy or running.step.remedy or self.next_command
         problem = Problem(node, running.step.title, cause, remedy, state, code)
         running.outcome.problems.append(problem)

@@ -6,6 +6,7 @@ salt-cloud runs as its own command, the one that an operator would type: what wo
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from saltern import runbooks
+from saltern.arrivals import JOB_VARIABLE
 from saltern.run import Run, StageError, Ticker
 from saltern.steps import Problem
 
@@ -54,7 +56,13 @@ def follow(run: Run, command: Sequence[str], deadline_s: float) -> tuple[int | N
     phases: dict[str, str] = {}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         try:
-            process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                stdout=out,
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {JOB_VARIABLE: run.orchestration},
+            )
         except OSError as error:
             cause = f"{command[0]} cannot be run: {error}"
             raise StageError(_problem(run.again, "", cause, _NO_SALT_CLOUD)) from error

@@ -100,6 +100,7 @@ class ClusterSettings(Model):
     api_port: int = Field(default=6443, ge=1, le=65535, description="the API's port at the endpoint, like 6443")
     virtual_address: Address | None = Field(default=None, description="the load balancers' shared address, or null")
     worker_range: Range | None = Field(default=None, description="FIRST-LAST, like 10.0.0.160-10.0.0.189, or null")
+    join_new_workers: bool = Field(default=True, description="true or false: new workers join by themselves")
 
 
 class Node(Model):

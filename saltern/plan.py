@@ -55,6 +55,9 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "address": (SERVING, ("verification",)),
 }
 
+# What makes a machine ready to become a Kubernetes node.
+NODE_SLS = ["os", "binaries", "crio", "kubelet"]
+
 # Room for the slowest node that is not broken: image pulls over a shared disk on loaded cores. Seconds.
 PREPARE_S, INITIALISE_S, JOIN_S, CHART_S, READY_S, QUICK_S = 1200.0, 600.0, 600.0, 900.0, 900.0, 120.0
 
@@ -147,15 +150,24 @@ class PlanError(Exception):
 def bring_up(picture: Picture) -> list[Step]:
     """The steps from what the picture shows to the whole table. Raises PlanError when it must not be tried."""
     _refuse(picture)
-    steps = [step for step in _steps(picture) if step.targets]
-    present = {step.key for step in steps}
-    return [_placed(step, present) for step in steps]
+    return arranged(_steps(picture), ORDER)
 
 
-def _placed(step: Step, present: Collection[str]) -> Step:
+Order = Mapping[str, tuple[str, tuple[str, ...]]]
+"""Step -> (its stage, the steps that must have succeeded before it starts), as in :data:`ORDER`."""
+
+
+def arranged(steps: Sequence[Step], order: Order) -> list[Step]:
+    """The steps that have targets, each with its stage and what it waits for."""
+    needed = [step for step in steps if step.targets]
+    present = {step.key for step in needed}
+    return [_placed(step, present, order) for step in needed]
+
+
+def _placed(step: Step, present: Collection[str], order: Order) -> Step:
     """A step with its stage and what it waits for. Clean-up follows only what it cleans up after."""
-    stage, before = ORDER[step.key]
-    after = tuple(key for key in before if key in present) if step.always else _after(step.key, present)
+    stage, before = order[step.key]
+    after = tuple(key for key in before if key in present) if step.always else _after(step.key, present, order)
     return replace(step, stage=stage, after=after)
 
 
@@ -173,11 +185,11 @@ def _refuse(picture: Picture) -> None:
         raise PlanError(text, "control-plane-unhealthy")
 
 
-def _after(key: str, present: Collection[str]) -> tuple[str, ...]:
+def _after(key: str, present: Collection[str], order: Order) -> tuple[str, ...]:
     """The steps of the plan that a step waits for; through a step that is left out, to those before it."""
     found: list[str] = []
-    for before in ORDER[key][1]:
-        found += [before] if before in present else _after(before, present)
+    for before in order[key][1]:
+        found += [before] if before in present else _after(before, present, order)
     return tuple(dict.fromkeys(found))
 
 
@@ -187,17 +199,19 @@ def _steps(picture: Picture) -> list[Step]:
     return [
         *_preparation(picture, source),
         *_beginning(picture, source),
-        *_joins(picture, source),
+        *joins(picture, source),
         _chart(picture, "cilium", "Cilium", (source,)),
         _chart(picture, "metallb", "MetalLB", (source,)),
-        # Beside the charts, which run on the first of these nodes until all pods are up.
-        replace(
-            _sls(picture, "network taken up", "CNI configuration taken up", new, ["cilium.node"], READY_S),
-            call=apply_call(["cilium.node"], concurrent=True),
-        ),
-        _nodes_ready(picture, source),
+        network_taken_up(picture, new),
+        nodes_ready(picture, source),
         *_verification(picture, source),
     ]
+
+
+def network_taken_up(picture: Picture, nodes: tuple[str, ...]) -> Step:
+    """The nodes' runtime has Cilium's CNI configuration. Beside the charts, which run on one of them meanwhile."""
+    step = sls_step(picture, "network taken up", "CNI configuration taken up", nodes, ["cilium.node"], READY_S)
+    return replace(step, call=apply_call(["cilium.node"], concurrent=True))
 
 
 def _where_to_begin(picture: Picture) -> str:
@@ -208,20 +222,22 @@ def _where_to_begin(picture: Picture) -> str:
 
 def _preparation(picture: Picture, source: str) -> list[Step]:
     """The operating system and runtime: new nodes in parallel, members of a running cluster's control plane in turn."""
-    table, node_sls = picture.table, ["os", "binaries", "crio", "kubelet"]
+    table, node_sls = picture.table, NODE_SLS
     new, members = picture.split(table.control_plane)
     new_workers, old_workers = picture.split(table.workers)
     first = (source,) if picture.source is None else ()
     others = tuple(node for node in new if node not in first)
     # What follows node_sls on members comes with init or join on a new node.
     member_sls, worker_sls = [*node_sls, "kubeconfig"], [*node_sls, "kubeconfig.endpoints"]
-    in_turn = _sls(picture, "members prepared", "Preparation of control-plane members", members, member_sls)
+    in_turn = sls_step(picture, "members prepared", "Preparation of control-plane members", members, member_sls)
     return [
-        _sls(picture, "balancers prepared", "Preparation of load balancers", table.load_balancers, ["os", "haproxy"]),
-        _sls(picture, "first prepared", "Preparation of the first node", first, node_sls),
-        _sls(picture, "control plane prepared", "Preparation of control-plane nodes", others, node_sls),
-        _sls(picture, "workers prepared", "Preparation of workers", new_workers, node_sls),
-        _sls(picture, "worker members prepared", "Preparation of worker members", old_workers, worker_sls),
+        sls_step(
+            picture, "balancers prepared", "Preparation of load balancers", table.load_balancers, ["os", "haproxy"]
+        ),
+        sls_step(picture, "first prepared", "Preparation of the first node", first, node_sls),
+        sls_step(picture, "control plane prepared", "Preparation of control-plane nodes", others, node_sls),
+        sls_step(picture, "workers prepared", "Preparation of workers", new_workers, node_sls),
+        sls_step(picture, "worker members prepared", "Preparation of worker members", old_workers, worker_sls),
         replace(in_turn, one_at_a_time=True),
     ]
 
@@ -230,7 +246,7 @@ def _beginning(picture: Picture, source: str) -> list[Step]:
     begin = picture.source is None
     return [
         replace(
-            _sls(
+            sls_step(
                 picture,
                 "initialised",
                 "kubeadm init",
@@ -267,7 +283,7 @@ def _trust_call(outcomes: Mapping[str, Outcome]) -> Call:
     return apply_call(["haproxy.trusted"], pillar={"saltern_ca": authority})
 
 
-def _joins(picture: Picture, source: str) -> list[Step]:
+def joins(picture: Picture, source: str) -> list[Step]:
     """Material, joins, revocation. The material passes through here sealed, each node's for that node alone."""
     begun = {source} if picture.source is None else set()
     control_plane = tuple(n for n in picture.table.control_plane if not picture.is_member(n) and n not in begun)
@@ -307,7 +323,8 @@ def _join_call(outcomes: Mapping[str, Outcome]) -> Call:
     return apply_call(["kubeadm.joined"], pillar={"saltern_join": dict(sealed)})
 
 
-def _nodes_ready(picture: Picture, source: str) -> Step:
+def nodes_ready(picture: Picture, source: str) -> Step:
+    """Every Kubernetes node of the picture's table is Ready, as the source sees it."""
     names = list(picture.table.kubernetes)
     return Step(
         "nodes ready",
@@ -321,7 +338,7 @@ def _nodes_ready(picture: Picture, source: str) -> Step:
 
 def _chart(picture: Picture, key: str, title: str, targets: tuple[str, ...], sls: str = "") -> Step:
     """An SLS of a control-plane node that acts on the cluster's API only, so it may run beside others of that node."""
-    step = _sls(picture, key, title, targets, [sls or key], CHART_S)
+    step = sls_step(picture, key, title, targets, [sls or key], CHART_S)
     return replace(step, call=apply_call([sls or key], concurrent=True))
 
 
@@ -343,7 +360,7 @@ def _verification(picture: Picture, source: str) -> list[Step]:
     ]
 
 
-def _sls(
+def sls_step(
     picture: Picture, key: str, title: str, targets: tuple[str, ...], sls: Sequence[str], deadline_s: float = PREPARE_S
 ) -> Step:
     """SLS on nodes. New nodes are not asked by their test mode: it would fail on what is not there yet."""

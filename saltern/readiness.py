@@ -21,18 +21,19 @@ READ_S = 90.0
 CLOCK_ROUNDS = 2
 
 
-def minions_answer(run: Run, deadline_s: float) -> Told:
-    """Every node's key is accepted, its minion answers, and it has this checkout's modules and pillar."""
-    if problems := [] if run.test else _key_problems(run):
+def minions_answer(run: Run, deadline_s: float, nodes: Collection[str] | None = None) -> Told:
+    """Of every node, or of those given: its key is accepted, its minion answers, it has this checkout's modules."""
+    wanted = run.table.all if nodes is None else tuple(nodes)
+    if problems := [] if run.test else _key_problems(run, wanted):
         raise StageError(*problems)
-    missing = _missing(run, deadline_s=PING_EVERY_S if run.test else deadline_s)
+    missing = _missing(run, wanted, deadline_s=PING_EVERY_S if run.test else deadline_s)
     if run.test:
         silent = f"; no answer yet from {', '.join(missing)}: would wait for them" if missing else ""
-        told = f"{len(run.answering)} of {len(run.table.all)} minions answer{silent}"
+        told = f"{len(wanted) - len(missing)} of {len(wanted)} minions answer{silent}"
         return Told(told, result=None if missing else True)
     if missing:
         raise StageError(*(_silent(run, node, deadline_s) for node in missing))
-    return synchronised(run, run.table.all)
+    return synchronised(run, wanted)
 
 
 def examined(run: Run, deadline_s: float) -> Told:
@@ -40,9 +41,9 @@ def examined(run: Run, deadline_s: float) -> Told:
 
     Raises StageError with everything. The nodes that answer get this checkout's modules and pillar.
     """
-    problems = _key_problems(run)
+    problems = _key_problems(run, run.table.all)
     keyless = {problem.node for problem in problems}
-    missing = [node for node in _missing(run, deadline_s) if node not in keyless]
+    missing = [node for node in _missing(run, run.table.all, deadline_s) if node not in keyless]
     problems += [_silent(run, node, deadline_s) for node in missing]
     up = [node for node in run.table.all if node in run.answering]
     told = Told("")
@@ -60,16 +61,16 @@ def examined(run: Run, deadline_s: float) -> Told:
     return told
 
 
-def _missing(run: Run, deadline_s: float) -> list[str]:
+def _missing(run: Run, nodes: Collection[str], deadline_s: float) -> list[str]:
     """Nodes that have not answered when the deadline passes; those that answered earlier are not asked again."""
-    waited_for = [node for node in run.table.all if node not in run.answering]
+    waited_for = [node for node in nodes if node not in run.answering]
     run.answering |= answers(run, waited_for, deadline_s)
-    return [node for node in run.table.all if node not in run.answering]
+    return [node for node in nodes if node not in run.answering]
 
 
-def _key_problems(run: Run) -> list[Problem]:
+def _key_problems(run: Run, nodes: Collection[str]) -> list[Problem]:
     keys = run.master.keys()
-    return [_key_problem(run, keys, node) for node in run.table.all if node not in keys.accepted]
+    return [_key_problem(run, keys, node) for node in nodes if node not in keys.accepted]
 
 
 def _key_problem(run: Run, keys: Keys, node: str) -> Problem:

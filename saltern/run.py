@@ -20,6 +20,7 @@ from saltern.plan import PlanError, Table
 from saltern.steps import Outcome, Patience, Problem, StepError, Transport, TransportError
 
 if TYPE_CHECKING:
+    from saltern.addition import Addition
     from saltern.removal import Removal
     from saltern.teardown import Teardown
 
@@ -142,6 +143,7 @@ class Run:
         self.answering: set[str] = set()
         self.status: dict[str, dict[str, Any]] = {}
         self.left_over = False
+        self.addition: Addition | None = None
         self.removal: Removal | None = None
         self.teardown: Teardown | None = None
         self.record: record.Record | None = None
@@ -163,6 +165,10 @@ class Run:
         if self._cluster is None:
             self._cluster = definition.load(self.pillar_dirs, self.state_dir)
         return self._cluster
+
+    def reread(self) -> None:
+        """Read the definition anew when it is asked for the next time."""
+        self._cluster = None
 
     @property
     def table(self) -> Table:

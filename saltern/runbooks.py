@@ -80,6 +80,7 @@ OTHER_CODES: dict[str, str] = {
     "service-without-address": "A LoadBalancer service got no address",
     "service-not-answering": "The test service does not answer on its address",
     "control-plane-node-lost": "One control-plane node is gone",
+    "addition-refused": "A node cannot be added now",
     "removal-refused": "Nodes may not be removed, or not now",
     "node-not-drained": "The pods of a node did not move",
     "etcd-member-not-removed": "A member of etcd could not be removed",

@@ -101,8 +101,8 @@ def reached(run: Run, stage: str) -> Told:
     keys = [step.key for step in run.job.steps.values() if step.stage == stage]
     if problems := run.job.run(until=keys):
         raise StageError(*problems)
-    told = _told([run.job.outcomes[key] for key in keys])
-    return _foretold(run, stage, told) if run.test else told
+    found = told([run.job.outcomes[key] for key in keys])
+    return _foretold(run, stage, found) if run.test else found
 
 
 def asking(steps: Sequence[Step]) -> list[Step]:
@@ -129,9 +129,19 @@ def _in_test_mode(call: Call) -> Call:
 def _foretold(run: Run, stage: str, told: Told) -> Told:
     """What a stage would do: states that would change by the nodes' own word, and steps that are still to be done."""
     steps = [s for s in plan.bring_up(picture(run)) if s.stage == stage and s.in_test_mode == "say"]
-    lines = [f"would do: {step.title}: {', '.join(step.targets)}{_because(step)}" for step in steps]
+    lines = _promised(steps)
     lines += [f"would change on {node}: {', '.join(states)}" for node, states in told.changes.items()]
     return replace(told, comment="\n".join(lines) or "nothing to change", result=None if lines else True)
+
+
+def foretold(steps: Sequence[Step]) -> Told:
+    """What steps would do that no node is asked about."""
+    lines = _promised(steps)
+    return Told("\n".join(lines) or "nothing to do", result=None if lines else True)
+
+
+def _promised(steps: Sequence[Step]) -> list[str]:
+    return [f"would do: {step.title}: {', '.join(step.targets)}{_because(step)}" for step in steps]
 
 
 def _because(step: Step) -> str:
@@ -163,8 +173,8 @@ def applied(
     if run.test:
         call = _in_test_mode(call)
     step = Step("applied", title, tuple(nodes), call, one_at_a_time=one_at_a_time, deadline_s=deadline_s)
-    told = _told([run_steps(run, [step])["applied"]])
-    return replace(told, result=None) if run.test and told.changes else told
+    found = told([run_steps(run, [step])["applied"]])
+    return replace(found, result=None) if run.test and found.changes else found
 
 
 def called(
@@ -174,10 +184,10 @@ def called(
     step = Step("called", title, tuple(nodes), call, judge=judge, deadline_s=deadline_s)
     if run.test:
         return Told(f"would call {call.function} on {', '.join(nodes)}", result=None)
-    return _told([run_steps(run, [step])["called"]])
+    return told([run_steps(run, [step])["called"]])
 
 
-def _told(outcomes: Iterable[Outcome]) -> Told:
+def told(outcomes: Iterable[Outcome]) -> Told:
     """Counts for the comment, IDs of changed states per node for the changes."""
     changes: dict[str, list[str]] = {}
     lines = []
