@@ -109,7 +109,7 @@ def holder(locks=LOCKS, proc="/proc"):
         salt '*' preflight_packages.holder
     """
     for path in locks:
-        if pid := _locked_by(path):
+        if (pid := _locked_by(path)) is not None:
             return {"lock": path, "pid": pid, "command": _command(Path(proc, str(pid), "cmdline"))}
     return None
 

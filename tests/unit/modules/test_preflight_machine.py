@@ -66,6 +66,7 @@ def test_systems_that_the_states_are_written_for(tmp_path, text):
         (DEBIAN_11, "Debian GNU/Linux 11 (bullseye)"),
         (DEBIAN_SID, "Debian GNU/Linux forky/sid"),
         (UBUNTU_2310, "Ubuntu 23.10"),
+        ('ID=debian\nVERSION_ID="120"\nPRETTY_NAME="Debian 120"\n', "Debian 120"),
         (RHEL_10, "Red Hat Enterprise Linux 10.0"),
         (ALPINE, "Alpine Linux v3.20"),
         ("", "an operating system without /etc/os-release"),
