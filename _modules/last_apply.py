@@ -53,6 +53,12 @@ FINGERPRINTED = {
 }
 # Why the others are not looked at.
 UNSEEN = {
+    "helm_release.deployed": "asks the cluster; cluster.status asks it itself",
+    "keeper.told": "changes nothing",
+    "kube.endpoint_ready": "waits for the cluster, changes nothing",
+    "kube.rolled_out": "waits for the cluster, changes nothing",
+    "manifest.applied": "asks the cluster; state.apply test=True tells",
+    "node_marks.as_defined": "asks the cluster; state.apply test=True tells",
     "kubeadm.initialised": "asks the cluster; cluster.status asks it itself",
     "kubeadm.joined": "asks the cluster; cluster.status asks it itself",
     "kubeconfig.endpoints": "may wait for the endpoint; drift() compares the URLs in the files instead",

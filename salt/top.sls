@@ -8,6 +8,7 @@ base:
     - kubelet
     - kubeconfig
     - kubeadm.static_pods
+    - cluster
   saltern:node:role:worker:
     - match: pillar
     - os

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from saltern import artefacts, charts, crio, haproxy, kubeadm, operating_system, verification
+from saltern import artefacts, charts, crio, haproxy, kubeadm, node_marks, operating_system, verification
 from saltern.model import Cluster
 from saltern.parts import Architecture, Node
 
@@ -39,6 +39,7 @@ def build(cluster: Cluster, minion_id: str, arch: Architecture | None = None) ->
     if node.role == "control_plane":
         pillar["charts"] = charts.build(cluster)
         pillar["verification"] = verification.build(cluster)
+        pillar["marks"] = node_marks.build(cluster)
     return {"saltern": pillar}
 
 

@@ -72,6 +72,14 @@ AbsolutePath = Annotated[str, matching(r"(/[\w.@+-]+)+", "not an absolute path b
 Url = Annotated[str, matching(r"https?://[^\s/]+(/\S*)?", "not a URL")]
 AccountName = Annotated[str, matching(r"[a-z_][a-z0-9_-]{0,31}", "not a name that an account can have")]
 Bind = Annotated[str, matching(r"[^\s:]+:\d{1,5}", "not ADDRESS:PORT")]
+# Kubernetes' labels, and taints as kubectl writes them: KEY=VALUE:EFFECT or KEY:EFFECT.
+_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_MARK = rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}"
+LabelKey = Annotated[str, matching(_MARK, "not a label's key: NAME or DOMAIN/NAME")]
+LabelValue = Annotated[str, matching(rf"({_NAME})?", "not a label's value: up to 63 letters, digits, dashes and dots")]
+Taint = Annotated[
+    str, matching(rf"{_MARK}(=({_NAME})?)?:(NoSchedule|PreferNoSchedule|NoExecute)", "not a taint: KEY=VALUE:EFFECT")
+]
 Tag = Annotated[str, matching(r"[a-z0-9_][a-z0-9_+.-]*", "not a tag that Proxmox accepts")]
 
 
@@ -113,6 +121,10 @@ class Node(Model):
     disk_gib: int = Field(ge=1, description="disk in whole GiB, 1 or more")
     proxmox_node: str | None = Field(default=None, description="a Proxmox node, or null for proxmox.node")
     arch: Architecture = Field(default="amd64", description="amd64 or arm64")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={}, description="the Kubernetes node's labels, like {example.com/disk: ssd}"
+    )
+    taints: list[Taint] = Field(default=[], description="the Kubernetes node's taints, like [dedicated=db:NoSchedule]")
     _name: str = PrivateAttr("")
 
     @property

@@ -51,6 +51,7 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "service deployed": (ANNOUNCED, ("workers joined",)),
     "network taken up": (READY, ("cilium", "control plane joined", "workers joined")),
     "nodes ready": (READY, ("control plane joined", "workers joined")),
+    "nodes marked": (READY, ("control plane joined", "workers joined")),
     "verification": (SERVING, ("metallb", "service deployed", "nodes ready")),
     "address": (SERVING, ("verification",)),
 }
@@ -204,6 +205,7 @@ def _steps(picture: Picture) -> list[Step]:
         _chart(picture, "metallb", "MetalLB", (source,)),
         network_taken_up(picture, new),
         nodes_ready(picture, source),
+        _chart(picture, "nodes marked", "Labels and taints", (source,), "cluster.marked"),
         *_verification(picture, source),
     ]
 
@@ -228,7 +230,7 @@ def _preparation(picture: Picture, source: str) -> list[Step]:
     first = (source,) if picture.source is None else ()
     others = tuple(node for node in new if node not in first)
     # What follows node_sls on members comes with init or join on a new node.
-    member_sls, worker_sls = [*node_sls, "kubeconfig"], [*node_sls, "kubeconfig.endpoints"]
+    member_sls, worker_sls = [*node_sls, "kubeconfig", "kubeadm.static_pods"], [*node_sls, "kubeconfig.endpoints"]
     in_turn = sls_step(picture, "members prepared", "Preparation of control-plane members", members, member_sls)
     return [
         sls_step(

@@ -30,7 +30,7 @@ FAMILIES = {
 }
 NODES = {"control_plane": "saw-k8s-m-01", "worker": "saw-k8s-w-01", "load_balancer": "saw-k8s-ha-01"}
 HIGHSTATE = {
-    "control_plane": ["os", "binaries", "crio", "kubelet", "kubeconfig", "kubeadm.static_pods"],
+    "control_plane": ["os", "binaries", "crio", "kubelet", "kubeconfig", "kubeadm.static_pods", "cluster"],
     "worker": ["os", "binaries", "crio", "kubelet", "kubeconfig.endpoints"],
     "load_balancer": ["os", "haproxy"],
 }
@@ -201,6 +201,17 @@ def test_whatever_is_applied_is_recorded_last(compiler: Any, role: str) -> None:
     runs += [["kubeadm.joined"]] if role != "load_balancer" else [["haproxy.trusted"]]
     for run in runs:
         assert its.compile(run)[-1]["__sls__"] == f"{RECORDED}.written", run
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_the_api_holds_is_applied_by_its_keeper_alone(new_compiler: Any, here: bool) -> None:
+    its = new_compiler(NODES["control_plane"], "Debian")
+    keeper = {"node": "saw-k8s-m-01", "here": here, "reason": "a reason", "failure": False}
+    its.highstate.state.functions["keeper.named"] = lambda: keeper
+    applied = {f"{chunk['state']}.{chunk['fun']}" for chunk in its.compile(HIGHSTATE["control_plane"])}
+    assert "keeper.told" in applied
+    acting = {"helm_release.deployed", "manifest.applied", "node_marks.as_defined"}
+    assert applied & acting == (acting if here else set())
 
 
 @pytest.mark.parametrize("role", NODES)

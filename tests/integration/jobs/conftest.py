@@ -72,6 +72,8 @@ COMPONENTS = (
     "kubeconfig/endpoints",
     "kubeadm/initialised",
     "kubeadm/joined",
+    "kubeadm/static_pods",
+    "cluster/marked",
 )
 # As in salt/: a member's kubeconfigs come with its init or join.
 INCLUDED = {

@@ -28,7 +28,7 @@ def test_an_unknown_minion_gets_nothing(tmp_path):
     [
         (LOAD_BALANCER, {"haproxy"}),
         (WORKER, {"crio", "kubelet", "kubeadm"}),
-        (CONTROL_PLANE, {"crio", "kubelet", "kubeadm", "charts", "verification"}),
+        (CONTROL_PLANE, {"crio", "kubelet", "kubeadm", "charts", "verification", "marks"}),
     ],
 )
 def test_a_role_knows_its_own_parts_only(tmp_path, name, own):

@@ -82,13 +82,15 @@ def test_every_new_node_is_seen_to_take_up_the_network():
 
 
 def test_operators_kubeconfigs_are_kept_on_members():
-    assert planned(WHOLE)["members prepared"].call.kwarg["mods"][-1] == "kubeconfig"
+    assert "kubeconfig" in planned(WHOLE)["members prepared"].call.kwarg["mods"]
 
 
 def test_a_member_is_prepared_as_its_highstate_says():
     top = yaml.safe_load((CHECKOUT / "salt" / "top.sls").read_text())["base"]
     for role, key in (("control_plane", "members prepared"), ("worker", "worker members prepared")):
         highstate = [entry for entry in top[f"saltern:node:role:{role}"] if isinstance(entry, str)]
+        # What the API holds has steps of its own here, on the one node that is asked for everything.
+        highstate = [room for room in highstate if room != "cluster"]
         assert planned(WHOLE)[key].call.kwarg["mods"] == highstate
 
 
@@ -163,7 +165,9 @@ def test_load_balancers_get_the_authority():
 def test_what_waits_for_the_cluster_runs_beside_other_state_runs():
     steps = planned(BARE)
     concurrent = {key for key in steps if getattr(steps[key].call, "kwarg", {}).get("concurrent")}
-    assert concurrent == {"cilium", "metallb", "network taken up", "service deployed", "verification"}
+    assert concurrent == {
+        "cilium", "metallb", "network taken up", "nodes marked", "service deployed", "verification"
+    }  # fmt: skip
 
 
 def test_without_verification_there_is_no_test_service():

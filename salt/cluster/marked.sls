@@ -1,0 +1,3 @@
+The nodes have their labels and taints:
+  node_marks.as_defined:
+    - nodes: {{ pillar.saltern.marks | json }}
