@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_the_shipped_table_adds_up_to_16_cpus_92_gib_and_160_gib(tmp_path):
 def test_the_shipped_definition_lacks_at_most_the_sums_that_nobody_published():
     errors = definition.check([SHIPPED]).errors
     assert {finding.path for finding in errors} <= {"artefacts.metallb-chart.sha256"}
+
+
+def test_the_guides_metallb_chart_completes_the_shipped_definition(tmp_path):
+    guide = (SHIPPED.parent / "docs" / "production.md").read_text()
+    (published,) = [text for text in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "version: 0.15.2" in text]
+    (tmp_path / "versions.sls").write_text(published)
+    cluster = definition.load([SHIPPED, tmp_path])
+    assert cluster.versions.artefacts["metallb-chart"].version == "0.15.2"
 
 
 def test_the_completed_definition_has_neither_errors_nor_warnings(tmp_path):
