@@ -412,7 +412,7 @@ def test_reset_needs_the_nodes_name(member: Member) -> None:
 
 
 def test_reset_is_refused_on_a_healthy_member(member: Member) -> None:
-    with pytest.raises(CommandExecutionError, match=r"healthy member.*kubectl drain saw-k8s-m-01"):
+    with pytest.raises(CommandExecutionError, match=r"healthy member.*orchestrate\.node_remove .*saw-k8s-m-01"):
         member.salt["kubeadm.reset"]("saw-k8s-m-01")
     assert member.verbs() == []
 
