@@ -11,13 +11,13 @@ import yaml
 from cryptography import x509
 
 DAY = datetime.timedelta(days=1)
-# Clients' certificates of a node, beside kubeadm's own directory. The kubelet renews its own by itself.
-KUBELET = {"kubelet client": "kubelet-client-current.pem", "kubelet server": "kubelet.crt"}
-KUBELET_DIRECTORY = "/var/lib/kubelet/pki"
+# The kubelet's own, which it renews by itself. Not kubelet.crt: it is signed by nobody and checked by nobody.
+KUBELET = "kubelet client"
+KUBELET_PATH = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 END = b"-----END CERTIFICATE-----"
 
 
-def expiries(role=None, kubelet_directory=KUBELET_DIRECTORY):
+def expiries(role=None, kubelet_path=KUBELET_PATH):
     """
     Tell of every certificate of this node when it ends, the first to end first:
     ``[{"name", "days", "lifetime_days"}]``, days left as a number with one decimal, negative once it has ended.
@@ -25,8 +25,8 @@ def expiries(role=None, kubelet_directory=KUBELET_DIRECTORY):
     role
         The node's role; default its own.
 
-    kubelet_directory
-        Where the kubelet keeps its certificates.
+    kubelet_path
+        Where the kubelet keeps its client certificate.
 
     CLI Example:
 
@@ -36,7 +36,7 @@ def expiries(role=None, kubelet_directory=KUBELET_DIRECTORY):
     """
     role = role or __pillar__["saltern"]["node"]["role"]
     now = datetime.datetime.now(datetime.UTC)
-    found = _balancer() if role == "load_balancer" else _node(kubelet_directory)
+    found = _balancer() if role == "load_balancer" else _node(kubelet_path)
     told = [{"name": name} | validity(pem, now) for name, pem in found]
     return sorted(told, key=lambda item: (item["days"], item["name"]))
 
@@ -58,7 +58,7 @@ def validity(pem, now):
     return {"days": round((end - now) / DAY, 1), "lifetime_days": round((end - begin) / DAY, 1)}
 
 
-def _node(kubelet_directory):
+def _node(kubelet_path):
     """kubeadm's certificates by their path below pki, the clients' inside of kubeconfigs by file, the kubelet's."""
     etc = Path(__salt__["sandbox.path"]("etc", "kubernetes"))
     for path in sorted((etc / "pki").rglob("*.crt")):
@@ -66,9 +66,8 @@ def _node(kubelet_directory):
     for path in sorted(etc.glob("*.conf")):
         if pem := _client_certificate(path):
             yield path.name, pem
-    for name, file in KUBELET.items():
-        with contextlib.suppress(FileNotFoundError):
-            yield name, _first_certificate(Path(kubelet_directory, file).read_bytes())
+    with contextlib.suppress(FileNotFoundError):
+        yield KUBELET, _first_certificate(Path(kubelet_path).read_bytes())
 
 
 def _balancer():

@@ -148,6 +148,11 @@ def _request(host, port, method, path, context):
 def _context():
     """A TLS client with the certificate of this node's member, which is one for clients too (kubeadm makes it so)."""
     keys = __salt__["sandbox.path"]("etc", "kubernetes", "pki", "etcd")
-    context = ssl.create_default_context(cafile=f"{keys}/ca.crt")
-    context.load_cert_chain(f"{keys}/server.crt", f"{keys}/server.key")
+    try:
+        context = ssl.create_default_context(cafile=f"{keys}/ca.crt")
+        context.load_cert_chain(f"{keys}/server.crt", f"{keys}/server.key")
+    except FileNotFoundError as err:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: no certificate of an etcd member in {keys}: this node has not joined the control plane"
+        ) from err
     return context

@@ -56,8 +56,9 @@ def text(frontends, backends, ca_path=None, stats=None, socket_path=None):
 
         salt saw-k8s-ha-01 haproxy.text '[{name: api, bind: "192.168.100.150:6443", backend: api}]' '[...]'
     """
-    # Before it gives up root, and anew at each reload: the directory need not be the user haproxy's.
-    socket_line = f"  stats socket {socket_path} mode 600 level user\n" if socket_path else ""
+    # Bound before it gives up root, and anew at each reload: the directory need not be the user haproxy's. Level user
+    # would not tell the servers' addresses; no level below admin can change them.
+    socket_line = f"  stats socket {socket_path} mode 600 level operator\n" if socket_path else ""
     parts = [GLOBAL.format(limit=STREAM_LIMIT, socket=socket_line)]
     api = [backend for backend in backends if backend["check"] == "api"]
     parts += [_frontend(frontend, {backend["name"] for backend in api}) for frontend in frontends]

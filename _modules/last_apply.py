@@ -236,10 +236,13 @@ def _looked_at(state, states):
         return _misdirected()
     if state.get("files"):
         return _changed_files(state["files"], _files(state["function"]))
-    if state["function"] not in REPLAYED:
+    if "arguments" not in state:
         return []
-    # A state that cannot look says so itself, as a failure; a traceback would hide what the others see.
-    ret = states[state["function"]](state["name"], **state["arguments"])
+    try:
+        ret = states[state["function"]](state["name"], **state["arguments"])
+    except (KeyError, TypeError) as err:
+        return [f"was applied by another version of {state['function']}, which could not look again ({err})"]
+    # A state that cannot see what it looks for says so as a failure, and hides nothing that the others see.
     if ret["result"] is True:
         return []
     # A state of one file has its path as its name, and does not repeat it in its changes.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
+from saltern.inquiry import Answers
 from saltern.job import seconds_text
 from saltern.model import Cluster
+from saltern.parts import Node
+from saltern.standing import Standing, running_versions
 from saltern.steps import Problem, Step
 
 NEXT_COMMANDS = (
@@ -171,25 +174,121 @@ def plan_data(steps: Sequence[Step]) -> list[dict[str, Any]]:
     ]
 
 
-def standing(cluster: Cluster, nodes: Mapping[str, Mapping[str, Any]], etcd: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is not as the table says, one sentence each; [] when all is well.
+def status(stands: Standing) -> str:
+    """How the cluster stands: a table of nodes, a line for each other matter, then everything that is wrong."""
+    cluster, facts = stands.cluster, stands.answers
+    verdict = "healthy" if stands.healthy else f"NOT healthy: {_count(len(stands.problems), 'problem')}, see below"
+    parts = [
+        f"{cluster.name}: {verdict}. Kubernetes {cluster.versions.kubernetes}, API at https://{cluster.endpoint}",
+        table([STATUS_HEAD, *(_status_row(stands, row) for row in cluster.nodes.values())]),
+        "\n".join([_etcd_line(facts), *_balancer_lines(stands), _chart_line(facts), _pod_line(facts)]),
+    ]
+    problems = [f"  {problem}" for problem in stands.problems]
+    parts += ["What is wrong\n" + "\n".join(problems)] if problems else []
+    return "\n\n".join(parts)
 
-    Args:
-        cluster: the definition.
-        nodes: as ``kube.nodes`` reports them.
-        etcd: as ``kube.etcd_members`` reports them.
-    """
-    found = []
-    for node in cluster.kubernetes_nodes:
-        seen = nodes.get(node.name)
-        if seen is None:
-            found.append(f"{node.name}: not registered; {NEXT_COMMANDS[-1][1]}")
-        elif not seen["ready"]:
-            found.append(f"{node.name}: not Ready: {seen['reason']}")
-        elif seen["version"] != f"v{cluster.versions.kubernetes}":
-            found.append(f"{node.name}: kubelet {seen['version']}, the table says v{cluster.versions.kubernetes}")
-    strangers = sorted(set(nodes) - {node.name for node in cluster.kubernetes_nodes})
-    found += [f"{name}: is in the cluster but not in the table" for name in strangers]
-    voting = {member["name"] for member in etcd if not member["learner"]}
-    found += [f"{node.name}: no voting member of etcd" for node in cluster.control_plane if node.name not in voting]
-    return found
+
+STATUS_HEAD = ("NODE", "ROLE", "READY", "KUBELET", "CRI-O", "SYSTEM", "KERNEL", "DRIFT", "CERTIFICATES")
+
+
+def _status_row(stands: Standing, row: Node) -> tuple[str, ...]:
+    told = node_status(stands, row)
+    certificate = told["certificate"]
+    drift = {None: "?", 0: "none"}.get(told["drift"]) or _count(told["drift"], "state")
+    ends = f"{certificate['days']:.0f} d ({certificate['name']})" if certificate else "-"
+    words = [told[key] or "-" for key in ("ready", "kubelet", "CRI-O", "os", "kernel")]
+    return row.name, row.role, *words, drift, ends
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def node_status(stands: Standing, row: Node) -> dict[str, Any]:
+    """What is known of one node: Ready, versions, drifted states (None: not known), the certificate that ends first."""
+    facts = stands.answers.facts.get(row.name, {})
+    seen = (stands.answers.cluster or {"nodes": {}})["nodes"].get(row.name)
+    versions = running_versions(seen)
+    certificates = facts.get("certificates") or [None]
+    return {
+        "role": row.role,
+        "answers": bool(facts),
+        "ready": _ready(stands, row, seen),
+        "kubelet": versions.get("kubelet"),
+        "CRI-O": versions.get("CRI-O"),
+        "haproxy": facts.get("haproxy"),
+        "os": facts.get("os"),
+        "kernel": facts.get("kernel"),
+        "drift": len(facts["drift"]) if "drift" in facts else None,
+        "applied": (facts.get("applied") or {}).get("time"),
+        "certificate": certificates[0],
+    }
+
+
+def _ready(stands: Standing, row: Node, seen: Mapping[str, Any] | None) -> str | None:
+    """Of a Kubernetes node what the cluster says; None of a load balancer, "?" when nobody could be asked."""
+    if row.role == "load_balancer":
+        return None
+    if stands.answers.cluster is None:
+        return "?"
+    return "yes" if seen and seen["ready"] else "no"
+
+
+def _etcd_line(facts: Answers) -> str:
+    own = {node: told["etcd"] for node, told in facts.facts.items() if "etcd" in told}
+    leaders = sorted({node for node, told in own.items() if told["id"] == told["leader"]})
+    if facts.members is None:
+        return "etcd: its members are not known"
+    healthy = sum(member["healthy"] and not member["learner"] for member in facts.members)
+    version = next(iter(own.values()))["version"] if own else "?"
+    led = f"leader {', '.join(leaders)}" if leaders else "leader not known"
+    return f"etcd {version}: {healthy} of {len(facts.members)} members healthy, {led}"
+
+
+def _balancer_lines(stands: Standing) -> Iterable[str]:
+    for row in stands.cluster.load_balancers:
+        told = stands.answers.facts.get(row.name, {})
+        up: dict[str, list[bool]] = {}
+        for server in told.get("backends", []):
+            if server["status"] != "no check":
+                up.setdefault(server["backend"], []).append(server["status"].startswith("UP"))
+        counts = ", ".join(f"{name} {sum(servers)} of {len(servers)} servers up" for name, servers in up.items())
+        yield f"{row.name}: HAProxy {told.get('haproxy', '?')}, {counts or 'its servers are not known'}"
+
+
+def _chart_line(facts: Answers) -> str:
+    if facts.cluster is None:
+        return "charts: not known"
+    charts = [f"{release['name']} {release['version']} {release['status']}" for release in facts.cluster["charts"]]
+    return f"charts: {', '.join(charts) or 'none'}"
+
+
+def _pod_line(facts: Answers) -> str:
+    if facts.cluster is None:
+        return "pods: not known"
+    pods = facts.cluster["pods"]
+    return f"pods: {pods['total']}, {len(pods['not_ready']) or 'none'} not ready"
+
+
+def status_data(stands: Standing) -> dict[str, Any]:
+    """The same as data, and all that the nodes said."""
+    cluster, facts = stands.cluster, stands.answers
+    seen = facts.cluster or {}
+    return {
+        "cluster": cluster.name,
+        "endpoint": str(cluster.endpoint),
+        "healthy": stands.healthy,
+        "problems": [asdict(problem) for problem in stands.problems],
+        "nodes": {name: node_status(stands, row) | _details(facts, name) for name, row in cluster.nodes.items()},
+        "etcd": {"members": facts.members},
+        "charts": seen.get("charts"),
+        "pods": seen.get("pods"),
+    }
+
+
+def _details(facts: Answers, node: str) -> dict[str, Any]:
+    """Of a node, what only data has room for."""
+    told = facts.facts.get(node, {})
+    kept = ("installed", "drift", "certificates", "backends", "etcd")
+    details = {f"{key}_details" if key == "drift" else key: told[key] for key in kept if key in told}
+    return details | {"components": (facts.cluster or {}).get("components", {}).get(node, {})}

@@ -180,6 +180,7 @@ def servers(authority: Authority) -> Iterator[dict[str, ApiServer]]:
 def server_states(minion: Minion, ask: Path) -> dict[str, str]:
     """{server: UP | DOWN ...} of the backend with the checks, as HAProxy's own socket tells."""
     told = minion.call("haproxy.servers", str(ask))
+    assert all(row["address"].startswith("127.0.0.1:") for row in told)
     return {row["server"]: row["status"] for row in told if row["backend"] == "kubernetes-api"}
 
 

@@ -109,6 +109,17 @@ def test_arguments_of_states_that_are_not_let_look_again_are_not_kept(node: Appl
     assert node.call("last_apply.drift") == []
 
 
+def test_states_of_another_version_are_told_apart_from_drift(node: Applied, tmp_path: Path) -> None:
+    node.run(**files(tmp_path))
+    record = json.loads(node.record.read_text())
+    file, link = record["sls"]["room.files"]["states"]
+    file["arguments"]["of_another_version"] = 1
+    del link["arguments"]
+    node.record.write_text(json.dumps(record))
+    (drifted,) = node.call("last_apply.drift")
+    assert drifted["what"][0].startswith("was applied by another version of config_file.managed, which could not")
+
+
 def test_a_damaged_record_is_named_and_written_anew(node: Applied, tmp_path: Path) -> None:
     node.run(**files(tmp_path))
     node.record.write_text("{")

@@ -109,6 +109,8 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(f"{include}{name} is as wanted:\n  member.made:\n    - part: {name}\n")
     for kind in ("modules", "states"):
         shutil.copytree(HERE / "stand_ins" / kind, root / "salt" / f"_{kind}", dirs_exist_ok=True)
+    # The product's own: what it does needs nothing of a cluster.
+    shutil.copy(CHECKOUT / "_modules" / "last_apply.py", root / "salt" / "_modules")
     shutil.copytree(CHECKOUT / "orchestrate", root / "salt" / "orchestrate")
     (root / "pillar").mkdir()
     shutil.copy(CHECKOUT / "pillar" / "versions.sls", root / "pillar")

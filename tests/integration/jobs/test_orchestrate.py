@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,7 +18,7 @@ import psutil
 import pytest
 
 from saltern import record, runbooks
-from tests.integration.jobs.conftest import SERVICE_PORT
+from tests.integration.jobs.conftest import SERVICE_PORT, environment
 
 BRING_UP = "include:\n  - orchestrate.cluster\n"
 
@@ -225,5 +227,35 @@ def test_a_killed_run_is_recorded_and_the_next_one_says_whose_lock_it_takes(star
 def test_runners_answer_and_fail_with_an_exit_code(master, minions, run_cli):
     valid = run_cli.run("cluster.validate")
     assert valid.returncode == 0 and valid.data["valid"] == "jobs: 3 nodes"
-    status = run_cli.run("cluster.status")
-    assert status.returncode == 1 and status.data["wrong"] == ["job-w: not Ready: no CNI"]
+    status = run_cli.run("cluster.status", "wait_s=20")
+    problems = [(problem["node"], problem["step"], problem["cause"]) for problem in status.data["problems"]]
+    assert problems == [("job-w", "Node", "not Ready: no CNI")]
+    assert status.returncode == 1 and status.data["nodes"]["job-m"]["ready"] == "yes"
+
+
+def test_the_status_as_text_has_an_exit_code_too(master, minions, run_cli):
+    argv = [word for word in run_cli.cmdline("cluster.status", "wait_s=20") if "--out" not in word]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("jobs: NOT healthy: 1 problem, see below. Kubernetes 1.36.4")
+    assert "  job-w: Node: not Ready: no CNI\n    next: kubectl describe node job-w\n" in done.stdout
+    assert "retcode" not in done.stdout
+
+
+def test_a_status_waits_for_a_dead_minion_no_longer_than_told(master, minions, run_cli):
+    processes = psutil.Process(minions["job-w"].pid).children(recursive=True)
+    processes.append(psutil.Process(minions["job-w"].pid))
+    for process in processes:
+        process.suspend()
+    try:
+        began = time.monotonic()
+        status = run_cli.run("cluster.status", "wait_s=3")
+        took_s = time.monotonic() - began
+    finally:
+        for process in processes:
+            process.resume()
+    causes = {problem["node"]: problem["cause"] for problem in status.data["problems"]}
+    assert causes["job-w"].startswith(("no answer within 3 s", "not Ready"))
+    assert "job-w" not in status.data["nodes"] or status.data["nodes"]["job-w"]["answers"] is False
+    # The time of salt-run's own start, on a machine that does other things meanwhile.
+    assert took_s < 3 + 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def pillar(role: str) -> dict[str, Any]:
 class Member(Node):
     """A node whose probes (kubelet, API server, endpoint, mount, ports) answer as the test says."""
 
-    def __init__(self, root: Path, role: str = "control_plane") -> None:
-        super().__init__(root, pillar(role), MODULES, minion_id=pillar(role)["saltern"]["node"]["name"])
+    def __init__(self, root: Path, role: str = "control_plane", extra: Sequence[str] = ()) -> None:
+        super().__init__(root, pillar(role), [*MODULES, *extra], minion_id=pillar(role)["saltern"]["node"]["name"])
         self.role = role
         self.run_directory = root / "run"
         vars(self.modules["kubeadm_run"])["RUN_DIRECTORY"] = str(self.run_directory)

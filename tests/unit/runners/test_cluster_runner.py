@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from saltern import record
+from saltern import definition, node_pillar, record
+from tests.salt_node import load
 from tests.unit.saltern.definitions import overlaid
 from tests.unit.saltern_job.fakes import Clock, FakeMaster, Reaction
 
@@ -20,7 +21,7 @@ NODES = {
     name: {"ready": True, "reason": "", "version": "v1.36.4"}
     for name in (*(f"saw-k8s-m-0{n}" for n in (1, 2, 3)), *(f"saw-k8s-w-0{n}" for n in (1, 2, 3, 4)))
 }
-ETCD = [{"name": f"saw-k8s-m-0{n}", "learner": False} for n in (1, 2, 3)]
+STATUS = CHECKOUT / "tests" / "unit" / "saltern_job" / "captured" / "node-status.json"
 
 
 class Runner:
@@ -54,7 +55,6 @@ class Runner:
         self.master.react("*", "preflight.findings", Reaction({"findings": []}))
         self.master.react("*", "kubeadm.status", Reaction(MEMBER))
         self.master.react("*", "kube.nodes", Reaction(NODES))
-        self.master.react("*", "kube.etcd_members", Reaction(ETCD))
 
 
 @pytest.fixture
@@ -98,26 +98,58 @@ def test_plan_as_data(runner):
     assert {step["stage"] for step in runner.module.plan()} >= {"prepared", "serving"}
 
 
+def statuses(runner):
+    """Nodes that answer as those of a real, healthy cluster did."""
+    cluster = definition.load([Path(path) for path in runner.opts["saltern"]["pillar_dirs"]])
+    fingerprint = load(CHECKOUT / "_modules" / "last_apply.py", {}).fingerprint
+    for name, facts in json.loads(STATUS.read_text()).items():
+        pillar = fingerprint(node_pillar.build(cluster, name)["saltern"])
+        facts["applied"] |= {"succeeded": True, "failed": [], "pillar": pillar}
+        runner.master.react(name, "node_status.facts", Reaction(facts, after_s=0.5))
+
+
 def test_status_of_a_healthy_cluster(runner):
+    statuses(runner)
     told = runner.module.status()
-    assert told["healthy"] is True and "retcode" not in told
+    assert set(told) == {"data", "outputter"}  # else Salt prints it as it is
+    assert told["data"]["retcode"] == 0
+    printed = load(CHECKOUT / "_output" / f"{told['outputter']}.py", {}).output(told["data"])
+    assert printed.startswith("saw-k8s: healthy. Kubernetes 1.36.4")
+    assert len(runner.master.sent) == 1
 
 
-def test_status_of_a_cluster_that_is_not(runner):
-    runner.master.react("*", "kube.nodes", Reaction(NODES | {"saw-k8s-w-01": {"ready": False, "reason": "no CNI"}}))
+def test_status_of_a_cluster_that_is_not_healthy(runner):
+    statuses(runner)
+    runner.master.react("saw-k8s-w-01", "*", Reaction(silent=True, alive=False))
+    told = runner.module.status(wait_s=2)["data"]
+    assert told["retcode"] == 1 and "saw-k8s-w-01: Minion: no answer within 2 s" in told["text"]
+    assert runner.clock.now == pytest.approx(2)
+
+
+def test_status_as_data(runner):
+    statuses(runner)
+    runner.opts["output"] = "json"
+    assert runner.module.status()["healthy"] is True
+    runner.master.react("saw-k8s-w-01", "*", Reaction(silent=True, alive=False))
     told = runner.module.status()
-    assert (told["retcode"], told["wrong"]) == (1, ["saw-k8s-w-01: not Ready: no CNI"])
+    assert (told["retcode"], told["healthy"]) == (1, False)
+
+
+def test_no_status_without_a_master(runner):
+    runner.master.refuses = "no Salt master listens"
+    told = runner.module.status()
+    assert told["retcode"] == 1 and told["error"].startswith("no Salt master listens")
 
 
 def test_one_control_plane_node_that_answers_is_enough(runner):
     runner.master.react("saw-k8s-m-01", "*", Reaction(silent=True, alive=False))
     runner.master.react("saw-k8s-m-02", "kube.nodes", Reaction("API does not answer", ok=False))
-    assert runner.module.status()["healthy"] is True
+    assert "saw-k8s-m-01" in runner.module.summary()["data"]
 
 
 def test_no_control_plane_node_that_answers_is_a_failure(runner):
     runner.master.react("*", "kube.nodes", Reaction("API does not answer", ok=False))
-    told = runner.module.status()
+    told = runner.module.summary()
     assert told["retcode"] == 1 and told["error"].count("API does not answer") == 3
 
 
@@ -183,9 +215,9 @@ def test_kubeconfig_into_a_private_file(sealing, tmp_path):
 def test_kubeconfig_to_standard_output_is_not_in_the_return(sealing, capsys):
     told = sealing.module.kubeconfig()
     assert capsys.readouterr().out == "apiVersion: v1\n"
-    assert told == {"data": "", "outputter": "quiet"}
+    assert told == {"data": "", "outputter": "told"}
 
 
 def test_the_connection_is_closed(runner):
-    runner.module.status()
+    runner.module.summary()
     assert runner.master.closed

@@ -10,7 +10,6 @@ NODES = {
     name: {"ready": True, "reason": "", "version": "v1.36.4"}
     for name in ("saw-k8s-m-01", "saw-k8s-m-02", "saw-k8s-m-03", *(f"saw-k8s-w-0{n}" for n in range(1, 5)))
 }
-ETCD = [{"name": f"saw-k8s-m-0{n}", "learner": False} for n in (1, 2, 3)]
 RUN = {"result": "succeeded", "started": "2026-01-31T12:00:00Z", "seconds": 215.4,
        "stages": [{"title": "Nodes are prepared", "seconds": 31.25}]}  # fmt: skip
 
@@ -33,25 +32,6 @@ def test_a_node_that_is_not_registered_is_shown_so(tmp_path):
     text = report.summary(shipped(tmp_path), {}, None)
     assert "saw-k8s-w-04   worker         192.168.100.157  no     not registered" in text
     assert "Last run" not in text
-
-
-def test_a_healthy_cluster_has_nothing_wrong(tmp_path):
-    assert report.standing(shipped(tmp_path), NODES, ETCD) == []
-
-
-def test_what_is_wrong_is_said_in_sentences(tmp_path):
-    nodes = {name: dict(facts) for name, facts in NODES.items()} | {"old": {"ready": True}}
-    del nodes["saw-k8s-w-01"]
-    nodes["saw-k8s-w-02"] |= {"ready": False, "reason": "no CNI"}
-    nodes["saw-k8s-w-03"] |= {"version": "v1.35.6"}
-    found = report.standing(shipped(tmp_path), nodes, [*ETCD[:2], {"name": "saw-k8s-m-03", "learner": True}])
-    assert found == [
-        "saw-k8s-w-01: not registered; salt-run state.orchestrate orchestrate.cluster",
-        "saw-k8s-w-02: not Ready: no CNI",
-        "saw-k8s-w-03: kubelet v1.35.6, the table says v1.36.4",
-        "old: is in the cluster but not in the table",
-        "saw-k8s-m-03: no voting member of etcd",
-    ]
 
 
 def test_a_plan_as_text_and_as_data():

@@ -1,0 +1,265 @@
+"""What counts as wrong with a cluster: the answers of a healthy one (captured), and each matter broken in turn."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from saltern import node_pillar, report, standing
+from saltern.inquiry import Answers
+from tests.salt_node import CHECKOUT, load
+from tests.unit.saltern.definitions import shipped
+
+# node_status.facts of the eight nodes of a real cluster.
+CAPTURED = json.loads((Path(__file__).parent / "captured" / "node-status.json").read_text())
+LEADER = "saw-k8s-m-01"
+FINGERPRINT = load(CHECKOUT / "_modules" / "last_apply.py", {}).fingerprint
+
+
+class Scene:
+    """The cluster of the shipped definition, and what its nodes say."""
+
+    def __init__(self, directory, **overlay):
+        self.cluster = shipped(directory, **overlay)
+        self.facts = copy.deepcopy(CAPTURED)
+        for name, facts in self.facts.items():
+            # The captured cluster has its own mirror and versions; here it was applied from the shipped definition.
+            facts["applied"]["pillar"] = FINGERPRINT(node_pillar.build(self.cluster, name)["saltern"])
+            facts["applied"] |= {"succeeded": True, "failed": []}
+        self.rest = {}
+
+    @property
+    def seen(self):
+        return self.facts[LEADER]["cluster"]
+
+    @property
+    def members(self):
+        return {member["name"]: member for member in self.facts[LEADER]["members"]}
+
+    def judged(self):
+        return standing.judge(self.cluster, Answers(self.facts, **self.rest), wait_s=3)
+
+    def problems(self):
+        """Each as (node, matter, cause)."""
+        return [(problem.node, problem.step, problem.cause) for problem in self.judged().problems]
+
+    def only(self):
+        """The one problem there is."""
+        (problem,) = self.judged().problems
+        assert problem.remedy, problem
+        return f"{problem.node}: {problem.step}: {problem.cause}"
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return Scene(tmp_path)
+
+
+def test_a_healthy_cluster(scene):
+    assert scene.problems() == []
+    assert scene.judged().healthy
+
+
+def test_a_node_that_is_silent(scene):
+    del scene.facts["saw-k8s-w-02"]
+    scene.rest["silent"] = ("saw-k8s-w-02",)
+    assert scene.only().startswith("saw-k8s-w-02: Minion: no answer within 3 s: it is down or busy")
+
+
+def test_a_node_without_a_key_and_one_without_the_modules(scene):
+    del scene.facts["saw-k8s-w-02"], scene.facts["saw-k8s-w-03"]
+    scene.rest |= {"keyless": ("saw-k8s-w-02",), "refused": {"saw-k8s-w-03": "not available"}}
+    assert scene.problems() == [
+        ("saw-k8s-w-02", "Minion", "the master has no accepted key of its minion"),
+        ("saw-k8s-w-03", "Minion", "could not answer: not available"),
+    ]
+
+
+def test_a_part_that_a_node_could_not_tell(scene):
+    scene.facts["saw-k8s-ha-01"]["errors"]["backends"] = "no HAProxy answers on /run/haproxy-stats.sock"
+    del scene.facts["saw-k8s-ha-01"]["backends"]
+    assert scene.only() == "saw-k8s-ha-01: Backends: no HAProxy answers on /run/haproxy-stats.sock"
+
+
+def test_a_cluster_that_nobody_could_look_at(scene):
+    del scene.facts[LEADER]["cluster"], scene.facts[LEADER]["members"]
+    assert scene.only().startswith(": Cluster: none of saw-k8s-m-01, saw-k8s-m-02, saw-k8s-m-03 could ask")
+
+
+def test_an_endpoint_that_leads_nowhere(scene):
+    scene.seen["endpoint"] = "[Errno 111] Connection refused"
+    assert scene.only() == (
+        ": Endpoint: no API server answers at https://192.168.100.150:6443: [Errno 111] Connection refused"
+    )
+
+
+def test_nodes_that_are_not_ready_not_registered_or_strangers(scene):
+    scene.seen["nodes"]["saw-k8s-w-01"] |= {"ready": False, "reason": "no CNI"}
+    scene.seen["nodes"]["old"] = scene.seen["nodes"].pop("saw-k8s-w-02")
+    assert scene.problems() == [
+        ("saw-k8s-w-01", "Node", "not Ready: no CNI"),
+        ("saw-k8s-w-02", "Node", "not registered in the cluster"),
+        ("old", "Node", "is in the cluster but not in the table"),
+    ]
+
+
+def test_etcd_members_that_are_missing_learn_or_are_unhealthy(scene):
+    scene.members["saw-k8s-m-01"] |= {"healthy": False, "reason": "RAFT NO LEADER"}
+    scene.members["saw-k8s-m-02"]["learner"] = True
+    scene.members["saw-k8s-m-03"] |= {"name": "", "id": "beef"}
+    assert scene.problems() == [
+        ("saw-k8s-m-01", "etcd", "RAFT NO LEADER"),
+        ("saw-k8s-m-02", "etcd", "is a learner still: it does not vote"),
+        ("saw-k8s-m-03", "etcd", "is no member"),
+        ("", "etcd", "member beef is of no control-plane node of the table"),
+    ]
+
+
+def test_a_member_without_a_leader_and_with_an_alarm(scene):
+    scene.facts["saw-k8s-m-02"]["etcd"] |= {"leader": "", "errors": ["memberID:1 alarm:NOSPACE"]}
+    assert scene.problems() == [
+        ("saw-k8s-m-02", "etcd", "its member sees no leader"),
+        ("saw-k8s-m-02", "etcd", "memberID:1 alarm:NOSPACE"),
+    ]
+
+
+@pytest.mark.parametrize("status", ["DOWN", "DOWN 1/2", "MAINT", "NOLB"])
+def test_a_server_that_a_load_balancer_takes_for_down(scene, status):
+    server = scene.facts["saw-k8s-ha-01"]["backends"][1]
+    server |= {"status": status, "check": "Layer4 connection problem"}
+    assert scene.only() == (
+        f"saw-k8s-ha-01: HAProxy: kubernetes-api: saw-k8s-m-02 (192.168.100.152:6443) is {status}: "
+        "Layer4 connection problem"
+    )
+
+
+def test_a_server_on_its_way_down_still_serves(scene):
+    scene.facts["saw-k8s-ha-01"]["backends"][1]["status"] = "UP 1/3"
+    assert scene.judged().healthy
+
+
+def test_pods_that_are_not_ready_the_first_ones_by_name(scene):
+    pods = [f"default/p{n} on saw-k8s-w-01: c waits: ErrImagePull" for n in range(12)]
+    scene.seen["pods"]["not_ready"] = pods
+    found = scene.judged().problems
+    assert [problem.cause for problem in found[:10]] == pods[:10] and found[10].cause == "2 more are not ready"
+    assert found[0].remedy == "kubectl -n default describe pod p0"
+
+
+def test_versions_that_run_and_are_installed_against_the_table(tmp_path):
+    scene = Scene(tmp_path, versions={"crio": "1.36.9", "artefacts": {"crio": {"version": "1.36.9"}}})
+    scene.seen["nodes"] = {"saw-k8s-w-01": scene.seen["nodes"]["saw-k8s-w-01"] | {"version": "v1.35.6"}}
+    scene.seen["components"] = {LEADER: {"kube-scheduler": "1.36.3"}}
+    versions = [problem for problem in scene.problems() if problem[1] == "Version"]
+    assert ("saw-k8s-w-01", "Version", "kubelet 1.35.6 runs, the table says 1.36.4") in versions
+    assert ("saw-k8s-w-01", "Version", "CRI-O 1.36.3 runs, the table says 1.36.9") in versions
+    assert (LEADER, "Version", "kube-scheduler 1.36.3 runs, the table says 1.36.4") in versions
+    assert (LEADER, "Version", "crio 1.36.3 is installed, the table says 1.36.9") in versions
+
+
+def test_an_artefact_that_is_switched_off_is_not_judged(scene):
+    scene.facts[LEADER]["installed"]["etcdctl"] = "3.0.0"
+    assert scene.judged().healthy
+
+
+def test_charts_that_are_missing_of_another_version_or_not_deployed(scene):
+    cilium, _ = scene.seen["charts"]
+    cilium["version"] = "1.19.0"
+    assert scene.only() == ": Chart: cilium 1.19.0 is deployed, the table says 1.20.1"
+    cilium["status"] = "pending-upgrade"
+    assert scene.only() == ": Chart: cilium is pending-upgrade"
+    scene.seen["charts"] = [cilium | {"status": "deployed", "version": "1.20.1"}]
+    assert scene.only() == ": Chart: metallb is not installed"
+
+
+def test_drift_is_named_with_its_state_and_what_it_would_change(scene):
+    state = {"id": "The sysctl profiles are in force", "sls": "os.sysctl", "time": "2026-01-31T12:00:00Z"}
+    scene.facts["saw-k8s-w-01"]["drift"] = [state | {"what": ["vm.swappiness 60 instead of 10", "a missing"]}]
+    (problem,) = scene.judged().problems
+    assert (problem.state_id, problem.remedy) == (state["id"], "salt saw-k8s-w-01 state.apply")
+    assert problem.cause == "vm.swappiness 60 instead of 10; a missing (os.sysctl, applied 2026-01-31T12:00:00Z)"
+
+
+def test_a_state_run_that_failed(scene):
+    scene.facts["saw-k8s-w-01"]["applied"] |= {"time": "T", "succeeded": False, "failed": ["CRI-O runs"]}
+    assert scene.only() == 'saw-k8s-w-01: Drift: the last state run (T) failed: "CRI-O runs"'
+
+
+def test_a_definition_that_has_changed_since_it_was_applied(tmp_path):
+    before = Scene(tmp_path / "before")
+    changed = {"crio": {"crio.runtime.pids_limit": 99}, "kubeadm": {"token_ttl_minutes": 30}}
+    scene = Scene(tmp_path / "now", cluster=changed)
+    for name, facts in scene.facts.items():
+        facts["applied"] = before.facts[name]["applied"] | {"time": "T"}
+    found = scene.problems()
+    assert {node for node, _, _ in found} == set(scene.cluster.nodes) - {"saw-k8s-ha-01"}
+    assert {cause for _, _, cause in found} == {"the definition has changed since the last state run (T): crio"}
+
+
+@pytest.mark.parametrize(
+    ("days", "lifetime_days", "wrong"),
+    [(29.5, 365, "ends in 29.5 days"), (31, 365, None), (-3, 365, "ended 3 days ago"),
+     (2, 10, None), (0.5, 10, "ends in 0.5 days"), (364, 3650, None)],
+)  # fmt: skip
+def test_certificates_that_are_about_to_end(scene, days, lifetime_days, wrong):
+    entry = {"name": "apiserver", "days": days, "lifetime_days": lifetime_days}
+    scene.facts[LEADER]["certificates"].insert(0, entry)
+    found = scene.problems()
+    assert found == ([(LEADER, "Certificate", f"apiserver {wrong}")] if wrong else [])
+
+
+# -- what the operator reads
+
+
+def test_the_status_of_a_healthy_cluster_as_text(scene):
+    lines = report.status(scene.judged()).splitlines()
+    assert lines[0] == "saw-k8s: healthy. Kubernetes 1.36.4, API at https://192.168.100.150:6443"
+    assert " ".join(lines[2].split()) == "NODE ROLE READY KUBELET CRI-O SYSTEM KERNEL DRIFT CERTIFICATES"
+    system = "Debian GNU/Linux 12 (bookworm)"
+    assert lines[3].startswith(f"  saw-k8s-ha-01  load_balancer  -      -        -       {system}")
+    assert lines[4].startswith(f"  saw-k8s-m-01   control_plane  yes    1.36.4   1.36.3  {system}")
+    assert lines[4].split()[-4:-1] == ["none", "365", "d"]
+    assert lines[12:] == [
+        "etcd 3.6.8: 3 of 3 members healthy, leader saw-k8s-m-01",
+        "saw-k8s-ha-01: HAProxy 2.6.12-1+deb12u4, kubernetes-api 3 of 3 servers up",
+        "charts: cilium 1.20.1 deployed, metallb 0.15.3 deployed",
+        "pods: 34, none not ready",
+    ]
+
+
+def test_the_status_of_a_broken_cluster_as_text(scene):
+    scene.facts = {name: facts for name, facts in scene.facts.items() if name != LEADER}
+    scene.facts["saw-k8s-w-01"]["drift"] = [{"id": "A", "sls": "os", "time": "T", "what": ["x"]}]
+    del scene.facts["saw-k8s-w-02"]["drift"], scene.facts["saw-k8s-ha-01"]["backends"]
+    scene.rest["silent"] = (LEADER,)
+    lines = report.status(scene.judged()).splitlines()
+    assert lines[0].startswith("saw-k8s: NOT healthy: 3 problems, see below. ")
+    assert lines[4].split() == [LEADER, "control_plane", "?", "-", "-", "-", "-", "?", "-"]
+    rows = {line.split()[0]: line for line in lines[3:11]}
+    assert " 1 state " in rows["saw-k8s-w-01"] and "  ?  " in rows["saw-k8s-w-02"]
+    assert lines[12:16] == [
+        "etcd: its members are not known",
+        "saw-k8s-ha-01: HAProxy 2.6.12-1+deb12u4, its servers are not known",
+        "charts: not known",
+        "pods: not known",
+    ]
+    assert lines[17] == "What is wrong"
+    assert lines[18].startswith(f"  {LEADER}: Minion: no answer within 3 s")
+    assert lines[19].startswith(f"    next: salt {LEADER} test.ping")
+
+
+def test_the_status_as_data(scene):
+    scene.facts["saw-k8s-w-01"]["drift"] = [{"id": "A", "sls": "os", "time": "T", "what": ["x"]}]
+    told = json.loads(json.dumps(report.status_data(scene.judged())))
+    assert (told["cluster"], told["healthy"]) == ("saw-k8s", False)
+    assert told["problems"][0]["node"] == "saw-k8s-w-01" and told["problems"][0]["remedy"]
+    worker = told["nodes"]["saw-k8s-w-01"]
+    assert (worker["ready"], worker["kubelet"], worker["drift"]) == ("yes", "1.36.4", 1)
+    assert worker["drift_details"][0]["what"] == ["x"]
+    assert told["nodes"][LEADER]["components"]["kube-apiserver"] == "1.36.4"
+    assert len(told["nodes"]["saw-k8s-ha-01"]["backends"]) == 6
+    assert [member["healthy"] for member in told["etcd"]["members"]] == [True] * 3
+    assert told["pods"]["total"] == 34 and told["charts"][0]["name"] == "cilium"
