@@ -12,7 +12,7 @@ from typing import Any
 from saltern import plan
 from saltern import preflight as checks
 from saltern.run import Keys, Run, StageError, Ticker, Told
-from saltern.steps import Answer, Call, Outcome, Problem, Returned, Step
+from saltern.steps import Call, Outcome, Problem, Returned, Step
 
 FINDINGS, STATUS = "preflight.findings", "kubeadm.status"
 PING_EVERY_S = 5.0
@@ -159,49 +159,53 @@ def _look(
     run: Run, nodes: Collection[str]
 ) -> tuple[dict[str, checks.Report], dict[str, dict[str, Any]], list[Problem]]:
     """The nodes' reports, what ``kubeadm.status`` says of the Kubernetes nodes, and what went wrong with asking."""
+    job = run.new_job(_questions(run, nodes))
+    problems = job.run()
+    failed = {problem.node for problem in problems}
+    reports, status = dict[str, checks.Report](), dict[str, dict[str, Any]]()
+    for outcome in job.outcomes.values():
+        for node in outcome.answers.keys() - failed:
+            value = outcome.answers[node].value
+            reports[node] = checks.Report.of(value.get(FINDINGS, value), *_asked_and_answered(run, outcome, node))
+            status |= {node: value[STATUS]} if STATUS in value else {}
+    in_order = {node: reports[node] for node in nodes if node in reports}
+    return _with_clocks(run, in_order), status, problems
+
+
+def _questions(run: Run, nodes: Collection[str]) -> list[Step]:
+    """To load balancers, and to all others at the same time; each is told who is up, to connect to no one else."""
     up = {"peers": [node for node in run.table.all if node in run.answering]} if run.answering else {}
     balancers = tuple(node for node in nodes if node in run.table.load_balancers)
     kubernetes = tuple(node for node in nodes if node in run.table.kubernetes)
     # Both questions in one call: on a node a call costs more than what these two read.
     both = Call(f"{FINDINGS},{STATUS}", ([{"__kwarg__": True, **up}], []))
-    job = run.new_job(
-        [
-            Step("balancers", "Preflight of load balancers", balancers, Call(FINDINGS, kwarg=up), deadline_s=READ_S),
-            Step("kubernetes", "Preflight", kubernetes, both, deadline_s=READ_S),
-        ]
-    )
-    problems = job.run()
-    failed = {problem.node for problem in problems}
-    reports, status = dict[str, checks.Report](), dict[str, dict[str, Any]]()
-    for key, outcome in job.outcomes.items():
-        for node, answer in outcome.answers.items():
-            if node in failed:
-                continue
-            value = answer.value[FINDINGS] if key == "kubernetes" else answer.value
-            reports[node] = checks.Report.of(value, *_asked_and_answered(run, outcome, answer))
-            if key == "kubernetes":
-                status[node] = answer.value[STATUS]
-    return _with_clocks(run, reports), status, problems
+    return [
+        Step("balancers", "Preflight of load balancers", balancers, Call(FINDINGS, kwarg=up), deadline_s=READ_S),
+        Step("kubernetes", "Preflight", kubernetes, both, deadline_s=READ_S),
+    ]
 
 
-def _asked_and_answered(run: Run, outcome: Outcome, answer: Answer) -> tuple[float, float]:
+def _asked_and_answered(run: Run, outcome: Outcome, node: str) -> tuple[float, float]:
     """When a call was sent and when its answer came, by the master's clock, in seconds since the epoch."""
     zero = run.wall() - run.clock()
-    return zero + outcome.started, zero + answer.at
+    return zero + outcome.started, zero + outcome.answers[node].at
 
 
 def _with_clocks(run: Run, reports: dict[str, checks.Report]) -> dict[str, checks.Report]:
-    """Ask again for the time alone where an answer took so long that it tells nothing about the clock."""
+    """Ask again for the time alone where an answer took so long that it tells nothing about the clock.
+
+    Who does not answer this is no finding: it has answered before.
+    """
     for _ in range(CLOCK_ROUNDS):
-        vague = checks.undecided(reports, run.cluster.os.max_clock_skew_s)
-        if not vague:
+        if not (vague := checks.undecided(reports, run.cluster.os.max_clock_skew_s)):
             break
-        outcome = run_steps(run, [Step("clock", "Clocks", tuple(vague), Call("preflight.clock"), deadline_s=READ_S)])[
-            "clock"
-        ]
-        for node, answer in outcome.answers.items():
-            asked, answered = _asked_and_answered(run, outcome, answer)
-            reports[node] = replace(reports[node], clock=(answer.value, answer.value), asked=asked, answered=answered)
+        job = run.new_job([Step("clock", "Clocks", tuple(vague), Call("preflight.clock"), deadline_s=READ_S)])
+        failed = {problem.node for problem in job.run()}
+        outcome = job.outcomes["clock"]
+        for node in outcome.answers.keys() - failed:
+            asked, answered = _asked_and_answered(run, outcome, node)
+            told = outcome.answers[node].value
+            reports[node] = replace(reports[node], clock=(told, told), asked=asked, answered=answered)
     return reports
 
 
