@@ -2,7 +2,7 @@
 
 ``salt '*' state.apply`` runs on all nodes at once. What would take a control-plane node out of service for a moment
 goes through :func:`during`: it takes a Lease of the cluster, makes sure that the other control-plane nodes serve, acts,
-waits until this node is well again, and gives the Lease back.
+waits until this node answers again wherever it did before, and gives the Lease back.
 
 A holder that died keeps the others waiting until its Lease has run out; the same node takes it again at once. A node
 that is not well after its act keeps the Lease on purpose. Where no API server answers there is nothing left to protect
@@ -60,10 +60,11 @@ def during(reason, act, deadline_s=DEADLINE_S):
     except SilenceError as err:
         log.warning("%s: %s; nobody to take turns with: %s", __opts__["id"], err, reason)
         return act()
+    before = _silent()
     try:
         return act()
     finally:
-        _end(reason)
+        _end(reason, before)
 
 
 def take(reason, deadline_s=DEADLINE_S):
@@ -140,15 +141,30 @@ def _described(lease):
     }
 
 
-def _end(reason):
-    """Give the turn back once this node is well; else keep it, and say so."""
-    found = __salt__["kubeadm.wait_healthy"](WELL_S)
-    if not found["healthy"]:
-        raise CommandExecutionError(
-            f"{__opts__['id']}: not well {WELL_S} s after: {reason}: {'; '.join(found['unhealthy'])}. Other "
-            f"control-plane nodes wait until it is, or until its turn has run out ({HOLD_S} s)"
-        )
+def _end(reason, before):
+    """Give the turn back once this node answers wherever it did before; else keep it, and say so.
+
+    What was silent before (a kubelet that a later state starts) is not this act's matter.
+    """
+    deadline = time.monotonic() + WELL_S
+    while lost := [what for what in _silent() if what not in before]:
+        if time.monotonic() > deadline:
+            raise CommandExecutionError(
+                f"{__opts__['id']}: not well {WELL_S} s after: {reason}: {'; '.join(lost)}. Other control-plane nodes "
+                f"wait until its turn has run out ({HOLD_S} s)"
+            )
+        time.sleep(POLL_S)
     give_back()
+
+
+def _silent():
+    """What of this node does not answer, as sentences."""
+    silent = []
+    if not __salt__["kubeadm_facts.kubelet_answers"]():
+        silent.append("its kubelet does not answer (journalctl -u kubelet)")
+    if not __salt__["kubeadm_facts.api_server_ready"]():
+        silent.append("its API server is not ready (crictl ps -a; crictl logs)")
+    return silent
 
 
 def _is_member():

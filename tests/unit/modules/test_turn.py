@@ -98,7 +98,6 @@ def node_of(cluster: Cluster, tmp_path: Path) -> Callable[..., Member]:
         node.salt["kubeadm_facts.api_server_ready"] = lambda address=None: (
             (address or ADDRESSES[name]) not in cluster.unready
         )
-        node.salt["kubeadm.wait_healthy"] = lambda _deadline_s: {"healthy": True, "unhealthy": []}
         clock = Clock(cluster)
 
         class Now(datetime.datetime):
@@ -225,10 +224,29 @@ def test_an_answer_that_is_a_refusal_is_no_silence(node_of: Callable[..., Member
 
 def test_a_node_that_is_not_well_afterwards_keeps_the_turn(node_of: Callable[..., Member], cluster: Cluster) -> None:
     node = node_of("saw-k8s-m-01")
-    node.salt["kubeadm.wait_healthy"] = lambda _deadline_s: {"healthy": False, "unhealthy": ["the kubelet is silent"]}
-    with pytest.raises(CommandExecutionError, match="not well 180 s after: restart of crio: the kubelet is silent"):
-        node.salt["turn.during"]("restart of crio", cluster.holder)
+
+    def kill_kubelet() -> None:
+        node.answers(kubelet_answers=False)
+
+    with pytest.raises(CommandExecutionError, match="180 s after: restart of crio: its kubelet does not answer"):
+        node.salt["turn.during"]("restart of crio", kill_kubelet)
     assert cluster.holder() == "saw-k8s-m-01"
+
+
+def test_what_was_silent_before_is_not_waited_for(node_of: Callable[..., Member], cluster: Cluster) -> None:
+    """A kubelet that was stopped by hand is started by a later state, not by the restart of CRI-O."""
+    node = node_of("saw-k8s-m-01")
+    node.answers(kubelet_answers=False)
+    cluster.unready.add(ADDRESSES["saw-k8s-m-01"])
+    node.salt["turn.during"]("restart of crio", cluster.holder)
+    assert (cluster.clock_s, cluster.holder()) == (0, "")
+
+
+def test_a_slow_api_server_is_waited_for(node_of: Callable[..., Member], cluster: Cluster) -> None:
+    node = node_of("saw-k8s-m-01")
+    vars(node.modules["turn"])["time"].on_sleep = cluster.unready.clear
+    node.salt["turn.during"]("restart of kube-apiserver", lambda: cluster.unready.add(ADDRESSES["saw-k8s-m-01"]))
+    assert (cluster.clock_s, cluster.holder()) == (2, "")
 
 
 @pytest.mark.parametrize("reason", ["no member", "half a member", "worker"])

@@ -177,7 +177,7 @@ def test_a_component_that_does_not_come_back_is_named(joined: ControlPlane, monk
 
 
 def test_a_slow_kubelet_is_waited_for(joined: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([False, False, True, True])  # the last one is given to who gives the turn back
+    answers = iter([True, False, False, True, True])  # the first and the last one are the turn's
     joined.salt["kubeadm_facts.kubelet_answers"] = lambda: next(answers)
     fake_time = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _seconds: None)
     monkeypatch.setattr(joined.modules["kubeconfig_endpoints"], "time", fake_time)
