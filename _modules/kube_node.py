@@ -347,11 +347,18 @@ def _undrained(name, deadline_s, stderr):
         if alone:
             return f"{name}: not drained: nothing would make {', '.join(alone)} again. {_remedy_alone(alone)}"
         budgets = __salt__["kube.get"]("poddisruptionbudgets", namespace="*")
-        left = [_left(pod, budgets) for pod in pods_on(name) if kind(pod) == "moves"]
+        left = [_left(pod, budgets) for pod in pods_on(name) if kind(pod) == "moves"] + _silent(name)
     except CommandExecutionError as err:
         left = [f"{__salt__['kube.complaint'](stderr)} ({err})"]
     shown = "; ".join(left[:HELD_SHOWN]) + (f"; and {len(left) - HELD_SHOWN} more" if len(left) > HELD_SHOWN else "")
     return f"{name}: not drained within {deadline_s} s: {shown or __salt__['kube.complaint'](stderr)}"
+
+
+def _silent(name):
+    """A kubelet that does not report ends no pod, and counts as Ready for the first 50 seconds of its silence."""
+    node = __salt__["kube.get"]("node", name)
+    facts = __salt__["kube.node_facts"](node) if node else {"ready": True}
+    return [] if facts["ready"] else [f"the node itself is not Ready by now ({facts['reason']}): remove it by force"]
 
 
 def _remedy_alone(alone):
@@ -391,9 +398,10 @@ def delete(names):
     """
     known = {item["metadata"]["name"] for item in __salt__["kube.get"]("nodes")}
     there = [name for name in names if name in known]
+    if there:
+        __salt__["kube.kubectl"](["delete", "node", *there, "--ignore-not-found"])
+    # After the Node: on one that is there, daemon sets make theirs anew at once.
     for name in there:
         chosen = ["--all-namespaces", f"--field-selector=spec.nodeName={name}"]
         __salt__["kube.kubectl"](["delete", "pods", *chosen, "--force", "--grace-period=0", "--wait=false"])
-    if there:
-        __salt__["kube.kubectl"](["delete", "node", *there, "--ignore-not-found"])
     return there

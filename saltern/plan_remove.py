@@ -102,8 +102,16 @@ class Leaving:
 
     @property
     def dead(self) -> bool:
-        """Whether its kubelet does not report, or has no machine to run on: what needs the node cannot be done."""
-        return self.registered and (not self.facts["ready"] or self.machine is None)
+        """Whether its kubelet does not report, or cannot: what needs the node cannot be done.
+
+        A machine that has just gone off counts as Ready for most of a minute more.
+        """
+        return self.registered and (not self.facts["ready"] or not self.runs)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its machine is there and switched on."""
+        return self.machine is not None and self.machine.get("state") == "running"
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,8 @@ def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
             by_hand = f"kubectl drain {node.name}; kubectl delete node {node.name}; salt-key -d {node.name}"
             yield Problem(node.name, STEP, cause, f"if another provider has it, or it was renamed: {by_hand}")
         elif node.dead and node.machine is not None and not force:
-            cause = f"is not Ready ({node.facts['reason']}): its pods cannot be moved, only given up"
+            why = f"is not Ready ({node.facts['reason']})" if node.runs else "its machine is off"
+            cause = f"{why}: its pods cannot be moved, only given up"
             pillar = example({"node": node.name, "force": True})
             remedy = f"bring it back (salt-cloud -a start {node.name}), or remove it as it is: {pillar}"
             yield Problem(node.name, STEP, cause, remedy)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from saltern import haproxy, plan_remove, readiness, removal_report, source, stages, unmake
+from saltern.answers import STATE_FUNCTIONS
 from saltern.model import Cluster
 from saltern.plan import CONTROL_PLANE
 from saltern.plan_remove import NONE, OWN, REFUSED, STEP, WRITTEN, Leaving, Picture, Request
@@ -68,7 +69,7 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
     unknown = [name for name in names if not _known(run, name, standing, members)]
     if unknown:
         raise StageError(*(_unknown(name) for name in unknown))
-    running = readiness.answers(run, [name for name in names if name not in machines], ANSWER_S)
+    running = answering_of(run, [name for name in names if name not in machines])
     known = [_leaving(run, name, standing[name], machines.get(name)) for name in names]
     leaving = tuple(replace(node, answers=node.name in running) for node in known)
     removal.picture = Picture(run.table, leaving, origin, members, balancers(run.cluster, leaving))
@@ -88,7 +89,7 @@ def _removal(run: Run) -> Removal:
 def _source(run: Run, leaving: Sequence[str]) -> str:
     """The first healthy control-plane node that stays. Raises StageError when there is none."""
     candidates = [name for name in run.table.control_plane if name not in leaving]
-    answering = readiness.answers(run, candidates, ANSWER_S) if candidates else set()
+    answering = answering_of(run, candidates)
     asked = tuple(name for name in candidates if name in answering)
     if asked:
         readiness.synchronised(run, asked)
@@ -101,6 +102,12 @@ def _source(run: Run, leaving: Sequence[str]) -> str:
     who = ", ".join(candidates) or "every control-plane node is to leave"
     remedy = f"({who}) see: salt-run cluster.status; when etcd has lost its quorum, a removal makes it worse"
     raise StageError(Problem("", STEP, cause, remedy, code="control-plane-unhealthy"))
+
+
+def answering_of(run: Run, names: Sequence[str]) -> set[str]:
+    """Whose minions answer; of those without an accepted key none can, so these are not waited for."""
+    accepted = run.master.keys().accepted
+    return readiness.answers(run, [name for name in names if name in accepted], ANSWER_S)
 
 
 def _reported(run: Run, origin: str, names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -194,11 +201,17 @@ def foretold(steps: Sequence[Step]) -> Told:
 
 
 def told(outcomes: Iterable[Outcome]) -> Told:
-    """What was done: titles for the comment, with the seconds that each took as changes."""
-    done = {outcome.step.title: outcome for outcome in outcomes}
-    changes = {title: _seconds(outcome) for title, outcome in done.items()}
-    return Told("; ".join(done) or "nothing to do", changes)
+    """What was done, by the titles of the steps; a step whose node returned an empty answer had nothing to do."""
+    done = list(outcomes)
+    changes: dict[str, list[str]] = {}
+    for outcome in done:
+        for node, answer in outcome.answers.items():
+            items = answer.changed or ([] if answer.value in ([], {}) or _of_states(outcome) else [outcome.step.title])
+            changes.setdefault(node, []).extend(items)
+    told = "; ".join(outcome.step.title for outcome in done) or "nothing to do"
+    return Told(told, {node: items for node, items in changes.items() if items})
 
 
-def _seconds(outcome: Outcome) -> str:
-    return f"done in {(outcome.ended or outcome.started) - outcome.started:.0f} s"
+def _of_states(outcome: Outcome) -> bool:
+    """Whether a step ran states, which say themselves what changed."""
+    return isinstance(outcome.step.call, Call) and outcome.step.call.function in STATE_FUNCTIONS

@@ -13,7 +13,7 @@ from typing import Any
 from saltern import plan_teardown, readiness, stages, unmake
 from saltern.plan_remove import example
 from saltern.plan_teardown import STEP, Picture, Request
-from saltern.removal import ANSWER_S, FACTS_S, foretold, told
+from saltern.removal import FACTS_S, answering_of, foretold, told
 from saltern.rows import Rows
 from saltern.run import Run, StageError, Told
 from saltern.steps import Call, Problem, Step
@@ -51,7 +51,7 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
         salt_cloud: the command with its configuration.
     """
     request = _teardown(run).request
-    answering = readiness.answers(run, run.table.all, ANSWER_S)
+    answering = answering_of(run, run.table.all)
     silent = tuple(name for name in run.table.all if name not in answering)
     source = _source(run, tuple(name for name in run.table.control_plane if name in answering))
     machines = {name: row for name, row in unmake.existing(run, salt_cloud).items() if name in run.table.all}

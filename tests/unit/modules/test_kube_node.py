@@ -12,6 +12,28 @@ from salt.exceptions import CommandExecutionError
 from tests.unit.modules.member import Member
 
 NODE = "saw-k8s-w-04"
+# Standard error of kubectl 1.36.4, "drain NODE --ignore-daemonsets --delete-emptydir-data --timeout=8s", and on a node
+# with a pod of its own.
+HELD = """\
+Warning: ignoring DaemonSet-managed Pods: kube-system/cilium-ks68t, metallb-system/metallb-speaker-tb2dc
+error when evicting pods/"db-0" -n "shop" (will retry after 5s): Cannot evict pod as it would violate the pod's \
+disruption budget.
+There are pending pods in node "saw-k8s-w-04" when an error occurred: error when evicting pods/"db-0" -n "shop": \
+global timeout reached: 8s
+pod/db-0
+error: unable to drain node "saw-k8s-w-04" due to error: error when evicting pods/"db-0" -n "shop": global timeout \
+reached: 8s, continuing command...
+There are pending nodes to be drained:
+ saw-k8s-w-04
+error when evicting pods/"db-0" -n "shop": global timeout reached: 8s
+"""
+ALONE = """\
+error: unable to drain node "saw-k8s-w-04" due to error: cannot delete Pods that declare no controller (use --force to \
+override): shop/shell, continuing command...
+There are pending nodes to be drained:
+ saw-k8s-w-04
+cannot delete Pods that declare no controller (use --force to override): shop/shell
+"""
 
 
 def pod(name: str, owner: tuple[str, str] | None = None, **rest: Any) -> dict[str, Any]:
@@ -232,7 +254,7 @@ def test_a_node_that_is_not_registered_has_nothing_to_drain(api: Api) -> None:
 def test_a_drain_that_is_held_names_pod_and_budget(api: Api) -> None:
     ending = pod("db-0", ("StatefulSet", "db"), metadata={"deletionTimestamp": "2026-11-21T00:00:00Z",
                                                          "deletionGracePeriodSeconds": 600})  # fmt: skip
-    api.know(nodes=[node()], pods=[WEB, ending], poddisruptionbudgets=[budget(0)], drain=["global timeout reached: 1s"])
+    api.know(nodes=[node()], pods=[WEB, ending], poddisruptionbudgets=[budget(0)], drain=[HELD])
     assert drain(api) == (
         f"{NODE}: not drained within 1 s: default/web-5d8f-a (Deployment web) is held by PodDisruptionBudget web "
         "(2 pods healthy, 2 have to be); default/db-0 (StatefulSet db) is still ending (grace period 600 s)"
@@ -240,7 +262,7 @@ def test_a_drain_that_is_held_names_pod_and_budget(api: Api) -> None:
 
 
 def test_a_pod_that_nothing_would_make_again_stops_the_drain_at_once(api: Api) -> None:
-    api.know(nodes=[node()], pods=[pod("shell")], drain=["cannot delete Pods that declare no controller"])
+    api.know(nodes=[node()], pods=[pod("shell")], drain=[ALONE])
     with pytest.raises(CommandExecutionError) as err:
         api.do("drain", NODE, deadline_s=600)
     assert str(err.value) == (
@@ -254,6 +276,13 @@ def test_many_pods_that_are_left_are_counted(api: Api) -> None:
     assert drain(api).endswith("default/a-4 (Job a) is still there; and 2 more")
 
 
+def test_a_node_that_died_meanwhile_is_told(api: Api) -> None:
+    api.know(nodes=[node(ready=False)], pods=[WEB], drain=["timeout"])
+    assert drain(api).endswith(
+        "is still there; the node itself is not Ready by now (Kubelet stopped): remove it by force"
+    )
+
+
 def test_a_drain_that_fails_for_another_reason_says_it(api: Api) -> None:
     api.know(nodes=[node()], drain=["error: unable to drain node: etcdserver: request timed out"])
     assert drain(api).endswith("1 s: error: unable to drain node: etcdserver: request timed out")
@@ -264,7 +293,7 @@ def test_a_drain_that_fails_for_another_reason_says_it(api: Api) -> None:
 
 def test_a_deleted_node_takes_its_pods_along(api: Api) -> None:
     assert api.do("delete", [NODE, "saw-k8s-w-99"]) == [NODE]
-    assert api.changes() == ["delete pods", f"delete node {NODE}"]
+    assert api.changes() == [f"delete node {NODE}", "delete pods"]
     pods = next(call["argv"] for call in api.calls("kubectl") if call["argv"][1:3] == ["delete", "pods"])
     assert f"--field-selector=spec.nodeName={NODE}" in pods and "--force" in pods
 

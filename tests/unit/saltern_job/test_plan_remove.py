@@ -135,6 +135,13 @@ def test_a_node_that_does_not_answer_needs_force():
     assert refused(picture(node("w2", **DEAD)), force=True) == []
 
 
+def test_a_machine_that_is_off_is_dead_although_its_node_counts_as_ready():
+    off = replace(node("w2"), machine={"id": 107, "state": "stopped"})
+    (found,) = plan_remove.refusals(picture(off), force=False)
+    assert found.cause == "its machine is off: its pods cannot be moved, only given up"
+    assert [key for key, _ in departed(picture(off))] == ["cordoned", "cordons given back"]
+
+
 def test_a_node_whose_machine_is_gone_needs_no_force_and_no_drain():
     lost = replace(node("w2"), machine=None)
     assert refused(picture(lost)) == []
