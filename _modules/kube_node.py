@@ -378,6 +378,22 @@ def _title(pod):
     return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
+def unregister(names):
+    """
+    Delete Node objects, and nothing else: of nodes whose membership ends next. Their pods go with it.
+
+    names
+        List of node names; those that the cluster does not know are no error.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kube_node.unregister '["saw-k8s-w-04"]'
+    """
+    return __salt__["kube.kubectl"](["delete", "node", *names, "--ignore-not-found", "--wait=false"]).splitlines()
+
+
 def delete(names):
     """
     Delete nodes whose machines are gone: their Node objects, and the pods that still count as theirs.

@@ -12,11 +12,16 @@ from salt.exceptions import CommandExecutionError
 
 BPF_ROOT = "/sys/fs/bpf"
 NETWORK_ROOT = "/sys/class/net"
-CGROUP_MOUNT = "/run/cilium/cgroupv2"
+# Where Cilium keeps what lasts until a reboot, a mount of the cgroup hierarchy among it; below the sandbox, bound here.
+RUN_DIRECTORY = "/run/cilium"
+MOUNTINFO = "/proc/self/mountinfo"
+SYSCTL_FILE = "/etc/sysctl.d/99-zzz-override_cilium.conf"
 # Cilium names a pod's link "lxc" and 12 hexadecimal digits; lxcbr0 and the like are others'.
 CNI_LINKS = re.compile(r"^(cilium_\w+|lxc_health|lxc[0-9a-f]{12})$")
 OUR_CHAINS = re.compile(r"^(OLD_)?CILIUM_|^KUBE-")
 COMMAND_TIMEOUT_S = 30
+# The os states make the one, the kubelet of a half-made start watches the other; kubeadm makes the rest itself.
+KEPT_DIRECTORIES = ("pki", "manifests")
 
 
 def delete_node():
@@ -58,15 +63,16 @@ def wipe(whole=True):
 
         salt saw-k8s-w-04 kubeadm_reset.wipe
     """
+    keep = ("pki",) if whole else KEPT_DIRECTORIES
     removed = []
     for parts in (("etc", "kubernetes"), ("var", "lib", "etcd")):
-        removed += empty(__salt__["sandbox.path"](*parts))
+        removed += empty(__salt__["sandbox.path"](*parts), keep)
     return sorted(removed + (wipe_network() if whole else []))
 
 
 def wipe_network():
     """
-    Take away what the CNI left on this node: its configuration, links, BPF programs and maps, and firewall rules.
+    Take away what the CNI left on this node: its configuration, plugin, links, BPF programs and maps, firewall rules.
 
     The pods of a node whose network is taken away have none: for one whose Cilium is gone.
 
@@ -79,7 +85,8 @@ def wipe_network():
         salt saw-k8s-w-04 kubeadm_reset.wipe_network
     """
     configuration = empty(__salt__["sandbox.path"]("etc", "cni", "net.d"))
-    return sorted(configuration + _remove_links() + _remove_bpf() + _remove_rules())
+    removed = configuration + _remove_links() + _remove_bpf() + _remove_rules() + _remove_mounts()
+    return sorted(removed + _remove_files() + empty(__salt__["sandbox.path"]("var", "run", "cilium")))
 
 
 def network_left():
@@ -92,19 +99,22 @@ def network_left():
 
         salt saw-k8s-w-04 kubeadm_reset.network_left
     """
-    configuration = sorted(Path(__salt__["sandbox.path"]("etc", "cni", "net.d")).glob("*"))
+    directories = [__salt__["sandbox.path"](*parts) for parts in (("etc", "cni", "net.d"), ("var", "run", "cilium"))]
+    held = [path for directory in directories for path in sorted(Path(directory).glob("*"))]
     links = [f"link {name}" for name in _links()]
-    mount = [CGROUP_MOUNT] if Path(CGROUP_MOUNT).is_mount() else []
     rules = [_rules_title(tool) for tool, _ in _ruled()]
-    return sorted([str(path) for path in configuration + _bpf()] + links + mount + rules)
+    return sorted([str(path) for path in [*held, *_bpf(), *_files()]] + links + _mounts() + rules)
 
 
-def empty(directory):
+def empty(directory, keep=KEPT_DIRECTORIES):
     """
-    Remove all that lies in a directory, except mount points, and return the paths.
+    Remove all that lies in a directory, and return the paths.
 
     directory
         Path; one that does not exist is empty.
+
+    keep
+        Names of directories in it that are emptied only.
 
     CLI Example:
 
@@ -117,18 +127,14 @@ def empty(directory):
         if path.is_dir() and not path.is_symlink():
             if _holds_files(path):
                 removed.append(str(path))
-            if path.name in KEPT_DIRECTORIES:
-                empty(path)
+            if path.name in keep:
+                empty(path, keep)
             else:
                 shutil.rmtree(path)
         else:
             path.unlink()
             removed.append(str(path))
     return removed
-
-
-# The os states make these; kubeadm makes the rest itself.
-KEPT_DIRECTORIES = {"pki", "manifests"}
 
 
 def _holds_files(directory):
@@ -156,8 +162,20 @@ def _bpf():
     return [path for path in pinned if path.exists()]
 
 
+def _files():
+    """What Cilium's init containers put beside its configuration: the CNI plugin, and settings that outlive a boot."""
+    plugin = Path(__salt__["sandbox.path"]("opt", "cni", "bin", "cilium-cni"))
+    return [path for path in (plugin, Path(SYSCTL_FILE)) if path.exists()]
+
+
+def _remove_files():
+    files = _files()
+    for path in files:
+        path.unlink()
+    return [str(path) for path in files]
+
+
 def _remove_bpf():
-    """Cilium's pinned programs and maps, and its own mount of the cgroup hierarchy."""
     removed = []
     for path in _bpf():
         if path.is_dir():
@@ -165,9 +183,22 @@ def _remove_bpf():
         else:
             path.unlink()
         removed.append(str(path))
-    if Path(CGROUP_MOUNT).is_mount():
-        _command(["umount", CGROUP_MOUNT])
-        removed.append(CGROUP_MOUNT)
+    return removed
+
+
+def _mounts():
+    """What is mounted in Cilium's directory, the deepest first."""
+    roots = (f"{RUN_DIRECTORY}/", __salt__["sandbox.path"]("var", "run", "cilium") + "/")
+    points = __salt__["bind_mount.mount_points"](Path(MOUNTINFO).read_text())
+    return sorted((point for point in points if point.startswith(roots)), key=len, reverse=True)
+
+
+def _remove_mounts():
+    removed = []
+    # One that was mounted where it is seen twice goes with the other: looked at anew each time.
+    while mounts := _mounts():
+        _command(["umount", mounts[0]])
+        removed.append(mounts[0])
     return removed
 
 

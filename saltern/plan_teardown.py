@@ -22,9 +22,9 @@ EMPTIED, LEFT, CLEANED = "emptied", "left", "cleaned"
 CHART_S, RESET_S, CLEAN_S = 600.0, 600.0, 900.0
 
 # What undoes each role's rooms, in the order in which they are undone.
-NODE_CLEAN = ("kubelet.clean", "crio.clean", "binaries.clean", "os.clean")
+NODE_CLEAN = ("recorded.clean", "kubelet.clean", "crio.clean", "binaries.clean", "os.clean")
 CONTROL_PLANE_CLEAN = ("kubeconfig.clean", *NODE_CLEAN)
-BALANCER_CLEAN = ("haproxy.distrusted", "haproxy.clean", "os.clean")
+BALANCER_CLEAN = ("recorded.clean", "haproxy.distrusted", "haproxy.clean", "os.clean")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Picture:
     Args:
         table: who is in the table.
         source: a healthy control-plane node; "" when there is none, so that the API cannot be asked.
+        addresses: of the table's rows, by name.
         verified: whether the test service is part of the definition.
         standing: node -> what it carries (``kube_node.standing``), {} when that could not be asked.
         machines: name -> machine, as salt-cloud lists them, of the table's names.
@@ -70,6 +71,7 @@ class Picture:
 
     table: Table
     source: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
     verified: bool = True
     standing: Mapping[str, Any] = field(default_factory=dict)
     machines: Mapping[str, Any] = field(default_factory=dict)
@@ -81,15 +83,11 @@ def steps(picture: Picture) -> list[Step]:
 
     Without a healthy control-plane node what needs the API is left out: the reset destroys its data in any case.
     """
-    table, names = picture.table, list(picture.table.kubernetes)
-    last = (picture.source,) if picture.source else ()
-    control_plane = (*(name for name in table.control_plane if name not in last), *last)
+    table = picture.table
+    control_plane = (*(name for name in table.control_plane if name != picture.source), picture.source)
     found = [
-        *(_of_the_api(picture) if picture.source else []),
-        _reset("workers reset", "Reset of workers", table.workers, names),
-        replace(
-            _reset("control plane reset", "Reset of control-plane nodes", control_plane, names), one_at_a_time=True
-        ),
+        *(_services(picture) if picture.source else []),
+        *_resets(picture),
         _clean("workers cleaned", "Workers as before", table.workers, NODE_CLEAN),
         _clean("control plane cleaned", "Control-plane nodes as before", control_plane, CONTROL_PLANE_CLEAN),
         _clean("balancers cleaned", "Load balancers as before", table.load_balancers, BALANCER_CLEAN),
@@ -98,30 +96,47 @@ def steps(picture: Picture) -> list[Step]:
     return present[:1] + [replace(step, after=(before.key,)) for before, step in pairwise(present)]
 
 
-def _of_the_api(picture: Picture) -> list[Step]:
-    """What is undone in the cluster itself; its Nodes last, without which a member counts as healthy no more."""
+def _services(picture: Picture) -> list[Step]:
     rooms = [("test service", "Test service", "verification.clean")] if picture.verified else []
     rooms += [("metallb", "MetalLB", "metallb.clean")]
-    source = (picture.source,)
-    undone = [
-        Step(
-            f"{key} gone",
-            f"{title} gone",
-            source,
-            apply_call([sls], concurrent=True),
-            stage=EMPTIED,
+    return [
+        replace(
+            _ask(picture, f"{key} gone", f"{title} gone", apply_call([sls], concurrent=True), EMPTIED),
             deadline_s=CHART_S,
         )
         for key, title, sls in rooms
     ]
-    delete = Call("kube_node.delete", kwarg={"names": list(picture.table.kubernetes)})
-    return [*undone, Step("forgotten", "Nodes forgotten", source, delete, stage=EMPTIED, deadline_s=QUICK_S)]
 
 
-def _reset(key: str, title: str, targets: tuple[str, ...], confirmed: list[str]) -> Step:
-    call = apply_call(["kubeadm.clean"], pillar={"saltern_confirm_reset": confirmed})
-    return Step(key, title, targets, call, stage=LEFT, deadline_s=RESET_S)
+def _resets(picture: Picture) -> list[Step]:
+    """No reset of a healthy member: workers lose their Node first, control-plane nodes their etcd member.
+
+    The node that is asked goes last; it loses its Node, for the last member of etcd cannot be removed.
+    """
+    table, source = picture.table, picture.source
+    if not source:
+        return [_reset("workers", table.workers), _reset("control plane", table.control_plane)]
+    found = [_unregistered(picture, "workers", table.workers), _reset("workers", table.workers)]
+    for name in (name for name in table.control_plane if name != source):
+        call = Call("etcd_member.remove", kwarg={"name": name, "address": picture.addresses.get(name, "")})
+        found += [_ask(picture, f"{name} dismissed", f"etcd member of {name}", call, LEFT), _reset(name, (name,))]
+    return [*found, _unregistered(picture, source, (source,)), _reset(source, (source,))]
+
+
+def _unregistered(picture: Picture, who: str, names: tuple[str, ...]) -> Step:
+    call = Call("kube_node.unregister", kwarg={"names": list(names)})
+    return _ask(picture, f"{who} unregistered", f"Node {', '.join(names)}", call, LEFT)
+
+
+def _ask(picture: Picture, key: str, title: str, call: Call, stage: str) -> Step:
+    return Step(key, title, (picture.source,), call, stage=stage, deadline_s=QUICK_S)
+
+
+def _reset(who: str, targets: tuple[str, ...]) -> Step:
+    call = apply_call(["kubeadm.clean"], pillar={"saltern_confirm_reset": list(targets)})
+    return Step(f"{who} reset", f"Reset of {who}", targets, call, stage=LEFT, deadline_s=RESET_S)
 
 
 def _clean(key: str, title: str, targets: tuple[str, ...], sls: tuple[str, ...]) -> Step:
-    return Step(key, title, targets, apply_call(sls), stage=CLEANED, deadline_s=CLEAN_S)
+    known = tuple(name for name in targets if name)
+    return Step(key, title, known, apply_call(sls), stage=CLEANED, deadline_s=CLEAN_S)

@@ -56,7 +56,8 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
     source = _source(run, tuple(name for name in run.table.control_plane if name in answering))
     machines = {name: row for name, row in unmake.existing(run, salt_cloud).items() if name in run.table.all}
     verified = run.cluster.verification.enabled
-    picture = Picture(run.table, source, verified, _standing(run, source), machines, silent)
+    addresses = {name: str(row.address) for name, row in run.cluster.nodes.items()}
+    picture = Picture(run.table, source, addresses, verified, _standing(run, source), machines, silent)
     _teardown(run).picture = picture
     if request.keep_machines and silent:
         raise StageError(*(_unclean(name) for name in silent))

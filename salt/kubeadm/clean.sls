@@ -3,3 +3,9 @@
 No membership in a cluster is left on this node:
   kubeadm.absent:
     - confirm: {{ pillar.get("saltern_confirm_reset") | json }}
+
+No lock of kubeadm is left:
+  file.absent:
+    - name: {{ pillar.saltern.paths.sandbox }}/etc/provisioner/kubeadm.lock
+    - require:
+      - kubeadm: No membership in a cluster is left on this node

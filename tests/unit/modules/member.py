@@ -17,7 +17,7 @@ from tests.salt_node import CHECKOUT, Node
 
 ENDPOINT = "https://192.168.100.150:6443"
 MODULES = [
-    "sandbox", "sealed", "account", "config_file", "kube", "kubeadm", "kubeadm_config", "kubeadm_facts",
+    "bind_mount", "sandbox", "sealed", "account", "config_file", "kube", "kubeadm", "kubeadm_config", "kubeadm_facts",
     "kubeadm_files", "kubeadm_output",
     "kubeadm_reset", "kubeadm_run", "kubeconfig_endpoints", "node_facts", "ports", "turn",
 ]  # fmt: skip

@@ -298,6 +298,11 @@ def test_a_deleted_node_takes_its_pods_along(api: Api) -> None:
     assert f"--field-selector=spec.nodeName={NODE}" in pods and "--force" in pods
 
 
+def test_a_node_that_is_unregistered_keeps_its_pods_for_itself_to_end(api: Api) -> None:
+    api.do("unregister", [NODE])
+    assert api.changes() == [f"delete node {NODE}"]
+
+
 def test_deleting_what_is_not_there_is_no_error(api: Api) -> None:
     api.know(nodes=[])
     assert api.do("delete", [NODE]) == []

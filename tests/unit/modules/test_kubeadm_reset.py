@@ -22,6 +22,15 @@ COMMIT
 """
 
 
+# /proc/self/mountinfo of a node with Cilium's mount of the cgroup hierarchy, seen at both ends of the bind mount.
+MOUNTED = """\
+25 1 0:21 / / rw - btrfs /dev/loop0 rw
+40 25 0:22 / /run/cilium rw - btrfs /dev/loop0 rw
+41 40 0:27 / /run/cilium/cgroupv2 rw - cgroup2 none rw
+42 25 0:27 / {run}/cgroupv2 rw - cgroup2 none rw
+"""
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Member:
     """A member."""
@@ -64,6 +73,10 @@ def test_the_whole_membership_takes_cni_links_bpf_and_rules_along(
 
     def command(argv: list[str], stdin: str | None = None) -> str:
         ran.append([*argv, *([stdin] if stdin else [])])
+        if argv[0] == "umount":
+            mounted = tmp_path / "mountinfo"
+            rest = [row for row in mounted.read_text().splitlines(True) if f" {argv[1]} " not in row]
+            mounted.write_text("".join(rest))
         if argv[:3] == ["ip", "link", "delete"]:
             (tmp_path / "net" / argv[3]).rmdir()
         return RULES if argv == ["iptables-save"] else ""
@@ -75,10 +88,21 @@ def test_the_whole_membership_takes_cni_links_bpf_and_rules_along(
     (tmp_path / "bpf" / "tc" / "globals" / "others").touch()
     monkeypatch.setattr(module, "NETWORK_ROOT", str(tmp_path / "net"))
     monkeypatch.setattr(module, "BPF_ROOT", str(tmp_path / "bpf"))
-    monkeypatch.setattr(module, "CGROUP_MOUNT", str(tmp_path / "no-mount"))
+    mounted, run = tmp_path / "mountinfo", node.sandbox / "var/run/cilium"
+    mounted.write_text(MOUNTED.format(run=run))
+    node.file("var", "run", "cilium", "state", "globals")
+    plugin = node.file("opt", "cni", "bin", "cilium-cni")
+    (tmp_path / "sysctl.conf").touch()
+    monkeypatch.setattr(module, "MOUNTINFO", str(mounted))
+    monkeypatch.setattr(module, "SYSCTL_FILE", str(tmp_path / "sysctl.conf"))
     monkeypatch.setattr(module, "_command", command)
     monkeypatch.setattr(module.shutil, "which", lambda name: name == "iptables-save")
+    before = node.salt["kubeadm_reset.network_left"]()
     removed = node.salt["kubeadm_reset.wipe"](whole=True)
+    assert set(before) <= set(removed)
+    assert [argv[1] for argv in ran if argv[0] == "umount"] == [f"{run}/cgroupv2", "/run/cilium/cgroupv2"]
+    assert not plugin.exists() and not (tmp_path / "sysctl.conf").exists() and list(run.iterdir()) == []
+    assert not (node.sandbox / "etc/kubernetes/manifests").exists()
     assert (node.sandbox / "etc/cni/net.d").is_dir()
     assert not (node.sandbox / "etc/cni/net.d/05-cilium.conflist").exists()
     assert ["ip", "link", "delete", "cilium_host"] in ran
@@ -87,6 +111,8 @@ def test_the_whole_membership_takes_cni_links_bpf_and_rules_along(
     assert (tmp_path / "bpf/tc/globals/others").exists()
     assert not (tmp_path / "bpf/tc/globals/cilium_lxc").exists()
     assert "iptables chains of Cilium and the kubelet" in removed
+    monkeypatch.setattr(module, "_command", lambda argv, stdin=None: "")
+    assert node.salt["kubeadm_reset.network_left"]() == []
 
 
 def test_only_our_chains_leave_the_firewall(node: Member) -> None:

@@ -52,30 +52,35 @@ def test_only_the_clusters_own_name_confirms():
 # -- the steps
 
 
-def test_services_go_before_nodes_nodes_before_members_members_before_files():
+def test_services_go_before_members_members_before_files():
     steps = plan_teardown.steps(Picture(TABLE, "m2"))
     assert [step.key for step in steps] == [
-        "test service gone", "metallb gone", "forgotten", "workers reset", "control plane reset",
+        "test service gone", "metallb gone",
+        "workers unregistered", "workers reset",
+        "m1 dismissed", "m1 reset", "m3 dismissed", "m3 reset", "m2 unregistered", "m2 reset",
         "workers cleaned", "control plane cleaned", "balancers cleaned",
     ]  # fmt: skip
     assert [step.after for step in steps[1:]] == [(step.key,) for step in steps[:-1]]
-    assert [step.stage for step in steps] == [EMPTIED] * 3 + [LEFT] * 2 + [CLEANED] * 3
+    assert [step.stage for step in steps] == [EMPTIED] * 2 + [LEFT] * 8 + [CLEANED] * 3
 
 
-def test_members_of_etcd_leave_one_by_one_and_the_one_that_is_asked_last():
-    (step,) = [step for step in plan_teardown.steps(Picture(TABLE, "m2")) if step.key == "control plane reset"]
-    assert step.one_at_a_time and step.targets == ("m1", "m3", "m2")
+def test_a_member_leaves_etcd_before_its_node_is_reset_or_the_rest_would_lose_its_quorum():
+    steps = {step.key: step for step in plan_teardown.steps(Picture(TABLE, "m2", {"m1": "192.0.2.1"}))}
+    assert steps["m1 dismissed"].targets == ("m2",)
+    assert steps["m1 dismissed"].call.kwarg == {"name": "m1", "address": "192.0.2.1"}
+    assert steps["m1 reset"].targets == ("m1",)
 
 
 def test_each_node_finds_its_own_name_among_the_explicit_words():
-    (step,) = [step for step in plan_teardown.steps(Picture(TABLE, "m2")) if step.key == "workers reset"]
-    assert step.call.kwarg["pillar"] == {"saltern_confirm_reset": ["m1", "m2", "m3", "w1", "w2"]}
+    steps = {step.key: step for step in plan_teardown.steps(Picture(TABLE, "m2"))}
+    assert steps["workers reset"].call.kwarg["pillar"] == {"saltern_confirm_reset": ["w1", "w2"]}
+    assert steps["m3 reset"].call.kwarg["pillar"] == {"saltern_confirm_reset": ["m3"]}
 
 
 def test_without_an_api_nothing_is_asked_of_it():
-    steps = plan_teardown.steps(Picture(TABLE))
-    assert steps[0].key == "workers reset"
-    assert {step.targets for step in steps if step.key == "control plane reset"} == {("m1", "m2", "m3")}
+    steps = {step.key: step.targets for step in plan_teardown.steps(Picture(TABLE))}
+    assert list(steps)[:2] == ["workers reset", "control plane reset"]
+    assert steps["control plane reset"] == steps["control plane cleaned"] == ("m1", "m2", "m3")
 
 
 def test_a_test_service_that_was_never_there_is_not_undone():
@@ -151,7 +156,9 @@ def test_machines_that_are_kept_are_cleaned(tmp_path: Path):
         teardown.reached(scene.run, stage)
     assert teardown.machines_gone(scene.run, scene.salt_cloud, 60).comment == "the machines are kept"
     workers, source = scene.run.table.workers, "saw-k8s-m-01"
-    node_clean = "kubelet.clean,crio.clean,binaries.clean,os.clean"
+    node_clean = "recorded.clean,kubelet.clean,crio.clean,binaries.clean,os.clean"
+    assert [sent.kwarg["names"] for sent in scene.master.calls("kube_node.unregister")] == [list(workers), [source]]
+    assert [sent.kwarg["name"] for sent in scene.master.calls("etcd_member.remove")] == ["saw-k8s-m-02", "saw-k8s-m-03"]
     assert scene.applied() == [
         ("verification.clean", (source,)),
         ("metallb.clean", (source,)),
@@ -159,7 +166,7 @@ def test_machines_that_are_kept_are_cleaned(tmp_path: Path):
         *(("kubeadm.clean", (name,)) for name in ("saw-k8s-m-02", "saw-k8s-m-03", source)),
         (node_clean, workers),
         (f"kubeconfig.clean,{node_clean}", ("saw-k8s-m-02", "saw-k8s-m-03", source)),
-        ("haproxy.distrusted,haproxy.clean,os.clean", ("saw-k8s-ha-01",)),
+        ("recorded.clean,haproxy.distrusted,haproxy.clean,os.clean", ("saw-k8s-ha-01",)),
     ]
     assert scene.destroyed() == [] and scene.master.forgotten == []
 
