@@ -26,6 +26,7 @@ VERSIONS = "versions"  # the contents of versions.sls hang below this key of the
 Key = tuple[str, ...]
 # Mappings whose entries an overlay takes away by writing null.
 REMOVABLE: tuple[Key, ...] = (("nodes",), ("metallb", "pools"), (VERSIONS, "artefacts"))
+LIBYAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 JINJA = re.compile(r"{{|{%")
 
 
@@ -141,7 +142,7 @@ def merge_file(document: Document, path: Path, below: Key) -> None:
     if jinja:  # what a template would have put there is unknown: YAML's own message would mislead
         return
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = composed(text)
     except yaml.YAMLError as err:
         document.errors.append(not_yaml(path, err))
         return
@@ -158,6 +159,14 @@ def merge_file(document: Document, path: Path, below: Key) -> None:
         document.errors.append(Finding(VERSIONS, "", rule, f"move its contents to {VERSIONS_FILE}", path, place.line))
         del data[VERSIONS]
     document.data = merged(document.data, fresh)
+
+
+def composed(text: str) -> yaml.Node | None:
+    """The tree of a YAML text, by libyaml where PyYAML has it: ten times as fast. Raises yaml.YAMLError."""
+    try:
+        return yaml.compose(text, Loader=LIBYAML)
+    except yaml.YAMLError:  # PyYAML's own reader says better what is wrong
+        return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def merged(base: dict[str, Any], over: dict[str, Any], key: Key = ()) -> dict[str, Any]:
