@@ -114,8 +114,9 @@ class _Inquiry:
         self._told.facts[event.node] = dict(event.value)
 
     def answers(self) -> Answers:
-        """What was said until now."""
+        """What was said until now, in table order."""
         heard = {*self._told.facts, *self._told.refused}
+        self._told.facts = {node: self._told.facts[node] for node in self._nodes if node in self._told.facts}
         self._told.silent = tuple(node for node in self._nodes if node in self._expected and node not in heard)
         self._told.keyless = tuple(node for node in self._nodes if node not in self._expected)
         return self._told

@@ -20,9 +20,10 @@ from saltern.steps import Problem
 
 APPLY = "salt {node} state.apply"
 AGAIN = "salt-run state.orchestrate orchestrate.cluster"
-# Parts of a node's pillar that no state of the highstate reads: they are for the jobs of the orchestration. Charts are
-# compared by their releases; the rest is not seen to have changed.
-OF_ORCHESTRATION = frozenset({"charts", "kubeadm", "verification"})
+# Parts of a node's pillar that no state of the highstate reads: they are for the jobs of the orchestration, and for
+# checks. Charts are compared by their releases, and what a node has to know of others is in other parts too (os.hosts,
+# haproxy); the rest is not seen to have changed.
+OF_ORCHESTRATION = frozenset({"charts", "kubeadm", "nodes", "verification"})
 # A certificate is about to end when that many days are left, or that share of its lifetime for one that lives less
 # long. kubeadm's own upgrade renews them once a year, the kubelet renews its own when a fifth or so is left.
 SOON_DAYS, SOON_SHARE = 30.0, 0.1
@@ -207,18 +208,23 @@ def _wrong_charts(cluster: Cluster, answers: Answers) -> Iterator[Problem]:
 
 def _drifted(cluster: Cluster, answers: Answers) -> Iterator[Problem]:
     """What differs from the last state run, a run that failed, a definition that has changed since."""
+    outdated: dict[str, list[str]] = {}
     for name, facts in answers.facts.items():
         remedy = APPLY.format(node=name)
         for state in facts.get("drift", []):
             cause = f"{'; '.join(state['what'])} ({state['sls']}, applied {state['time']})"
             yield Problem(name, "Drift", cause, remedy, state_id=state["id"])
-        if applied := facts.get("applied"):
-            if not applied["succeeded"]:
-                failed = ", ".join(f'"{state}"' for state in applied["failed"])
-                yield Problem(name, "Drift", f"the last state run ({applied['time']}) failed: {failed}", remedy)
-            if changed := changed_parts(cluster, cluster.nodes[name], applied["pillar"]):
-                cause = f"the definition has changed since the last state run ({applied['time']}): {', '.join(changed)}"
-                yield Problem(name, "Drift", cause, remedy)
+        if not (applied := facts.get("applied")):
+            continue
+        if not applied["succeeded"]:
+            failed = ", ".join(f'"{state}"' for state in applied["failed"])
+            yield Problem(name, "Drift", f"the last state run ({applied['time']}) failed: {failed}", remedy)
+        if changed := changed_parts(cluster, cluster.nodes[name], applied["pillar"]):
+            outdated.setdefault(", ".join(changed), []).append(name)
+    for parts, names in outdated.items():
+        # A changed definition concerns many nodes alike.
+        cause = f"the definition has changed since the last state run of {', '.join(names)}: {parts}"
+        yield Problem("", "Drift", cause, f"salt -L {','.join(names)} state.apply")
 
 
 def changed_parts(cluster: Cluster, row: Node, applied: Mapping[str, str]) -> list[str]:

@@ -194,9 +194,19 @@ def test_a_definition_that_has_changed_since_it_was_applied(tmp_path):
     scene = Scene(tmp_path / "now", cluster=changed)
     for name, facts in scene.facts.items():
         facts["applied"] = before.facts[name]["applied"] | {"time": "T"}
-    found = scene.problems()
-    assert {node for node, _, _ in found} == set(scene.cluster.nodes) - {"saw-k8s-ha-01"}
-    assert {cause for _, _, cause in found} == {"the definition has changed since the last state run (T): crio"}
+    (problem,) = scene.judged().problems
+    names = [name for name in CAPTURED if name != "saw-k8s-ha-01"]
+    assert problem.cause == f"the definition has changed since the last state run of {', '.join(names)}: crio"
+    assert problem.remedy == f"salt -L {','.join(names)} state.apply"
+
+
+def test_another_worker_in_the_table_changes_no_other_node(tmp_path):
+    before = Scene(tmp_path / "before")
+    row = {"role": "worker", "address": "192.168.100.158", "cpus": 2, "memory_gib": 4, "disk_gib": 20}
+    scene = Scene(tmp_path / "now", cluster={"nodes": {"saw-k8s-w-05": row}})
+    for name, facts in scene.facts.items():
+        facts["applied"] = before.facts[name]["applied"]
+    assert [problem for problem in scene.problems() if problem[1] == "Drift"] == []
 
 
 @pytest.mark.parametrize(
