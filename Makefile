@@ -4,7 +4,7 @@ SETUP := lab/setup.sh
 PARALLEL := --numprocesses=logical --maxprocesses=8
 UNIT := tests/unit tests/render tests/functional
 
-.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-faults lint bench build
+.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-faults lint bench bench-drift build
 
 help:
 	@echo 'make up          the lab, the machines and the cluster: everything'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-faults each fault at every stage of a bring-up: hours'
 	@echo 'make lint        ruff, mypy, shellcheck, salt-lint'
 	@echo 'make bench       the bring-up by hand and by the product, side by side'
+	@echo 'make bench-drift the check that nothing has changed: on the lab, and on 4 to 32 simulated workers'
 	@echo 'make build       fill the cache: artefacts, images, packages, template'
 
 up:
@@ -58,3 +59,6 @@ lint:
 
 bench:
 	@$(SETUP) exec python -m tests.bench
+
+bench-drift:
+	@$(SETUP) exec python -m tests.bench.drift_check
