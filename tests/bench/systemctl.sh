@@ -8,6 +8,7 @@ wanted=
 for word in "$@"; do
     case $word in
         show | --no-pager | --property) ;;
+        --version) exec echo "systemd 252 (simulated)" ;;
         start | restart | reload | enable | daemon-reload) exit 0 ;;
         --property=*) properties=${word#--property=} ;;
         *.service | *.mount | *.swap) units="$units $word" ;;
