@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import TracebackType
 
 from lab import installation, kernel_settings, network, processes
 from lab.errors import CommandError, LabError
@@ -208,9 +209,15 @@ def _state(paths: Paths) -> bool:
     present = [path for path in (*(paths.state / name for name in STATE_ENTRIES), *clusters) if path.exists()]
     for path in present:
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path, onerror=_unless_gone)
         else:
             path.unlink()
     if not any(paths.state.iterdir()):
         paths.state.rmdir()
     return bool(present)
+
+
+def _unless_gone(_function: object, _path: str, info: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+    """For shutil.rmtree: a process that is ending takes its own files away, which is what we are at."""
+    if not isinstance(info[1], FileNotFoundError):
+        raise info[1]

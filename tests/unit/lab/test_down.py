@@ -3,6 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,16 @@ def test_whoever_runs_from_elsewhere_removes_no_environment(paths: Paths) -> Non
     fill(paths.cache, "venv-old/complete")
     down._obsolete_environments(paths)
     assert (paths.cache / "venv-old").is_dir()
+
+
+def test_files_that_vanish_while_they_are_removed_are_no_failure(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(paths.salt, "cache/proc/9240")
+    real = os.unlink
+
+    def unlink(path: str, **rest: Any) -> None:
+        real(path, **rest)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert down._state(paths)
+    assert not paths.state.exists()
