@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+FORESEEN = "saltern.packages"
 # The names of document 0 are Debian's; what other families call the package that brings the same commands.
 NAMES = {
     "RedHat": {"gpg": "gnupg2", "conntrack": "conntrack-tools", "iptables": "iptables-nft", "ebtables": "iptables-nft"},
@@ -55,6 +56,42 @@ def candidates(packages):
     # For one package Salt gives the version itself.
     versions_found = found if isinstance(found, dict) else {packages[0]: found}
     return {package: versions_found.get(package) or None for package in packages}
+
+
+def foresee(packages):
+    """For the rest of this run in test mode: these packages are installed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.foresee '[haproxy]'
+    """
+    __context__.setdefault(FORESEEN, set()).update(packages)
+
+
+def foreseen(packages):
+    """Whether this run in test mode would install one of these packages.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.foreseen '[haproxy]'
+    """
+    return bool(__context__.get(FORESEEN, set()) & set(packages))
+
+
+def starts_services():
+    """Whether this distribution's packages enable and start the services that they bring: Debian's do.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' os_package.starts_services
+    """
+    return __grains__["os_family"] == "Debian"
 
 
 def brought_up(marker):

@@ -29,6 +29,7 @@ def settled(name, packages, absent, refresh, upgrade, marker):
         if not plan:
             return ret | {"comment": f"{len(packages)} packages installed"}
         if __opts__["test"]:
+            __salt__["os_package.foresee"](missing)
             return ret | {"result": None, "changes": plan, "comment": f"would change {', '.join(plan)}"}
         upgraded = __salt__["os_package.bring_up"](marker, refresh, upgrade) if first else {}
         failure = _act(missing, unwanted)

@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 FACTS = ("active", "enabled", "masked")
 
 
-def running(name, units, files=(), needs=None, act="restart", binary=None, in_turn=False):
+def running(name, units, files=(), needs=None, act="restart", binary=None, packages=(), in_turn=False):
     """Every unit has its files, is active, starts at boot, and runs with what its files say now.
 
     name: sentence for the log; units: list of names with their suffix.
@@ -20,6 +20,8 @@ def running(name, units, files=(), needs=None, act="restart", binary=None, in_tu
     act: what a change of what they read does to units that were active before, ``restart`` or ``reload``: of their
     files, or of what another state has noted (``unit_restart``).
     binary: the program that the units run; a process of another program is restarted.
+    packages: what brings the units; in test mode, where one would be installed first, they are taken to be as it leaves
+    them.
     in_turn: whether other control-plane nodes have to stand still meanwhile (``turn``).
     A unit whose own conditions do not hold in a system container (time synchronisation: the clock is the host's) is
     named, not failed.
@@ -31,7 +33,7 @@ def running(name, units, files=(), needs=None, act="restart", binary=None, in_tu
     try:
         noted = {unit: __salt__["unit_restart.reasons"](unit, test=__opts__["test"]) for unit in units}
         goal = _goal(units, files, needs, noted)
-        before = __salt__["unit.facts"](units)
+        before = _as_installed(__salt__["unit.facts"](units), packages)
         was = _files(goal)
         plan = _difference(was, goal["files"])
         lacking = {unit: _lacking(before[unit], goal) for unit in units}
@@ -115,6 +117,15 @@ def _goal(units, files, needs, noted):
         "due": needs is None or foreseen or Path(needs).exists(),
         "container": __salt__["node_facts.container"]() if needs is None else None,
     }
+
+
+def _as_installed(facts, packages):
+    """The facts of units, in test mode of those that a package would bring first as it would leave them."""
+    if not (__opts__["test"] and __salt__["os_package.foreseen"](packages)):
+        return facts
+    runs = __salt__["os_package.starts_services"]()
+    brought = {"loaded": True, "masked": False, "active": runs, "enabled": runs, "stale": False}
+    return {unit: found | brought for unit, found in facts.items()}
 
 
 def _files(goal):

@@ -13,7 +13,7 @@ import base64
 import gzip
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -314,14 +314,19 @@ def _units(node: Node, chunk: Chunk) -> Iterator[Drift]:
         seen = f"systemctl show --property ActiveState,UnitFileState,LoadState {unit}"
         if "binary" in chunk:
             yield _another_program(chunk, unit)
+        mask = f"ln -sf /dev/null /etc/systemd/system/{unit} && systemctl daemon-reload"
+        if chunk.get("packages") == ["haproxy"]:
+            # Not while kubeconfigs are wrong, which are mended only where the endpoint proves whose they are; and not
+            # with its package, whose removal is a stop.
+            yield Drift(chunk["__id__"], f"{unit} disabled", EDITED, f"systemctl --quiet disable {unit}", seen)
+            stop = f"systemctl stop {unit}; {mask}"
+            yield Drift(chunk["__id__"], f"{unit} stopped and masked", DISOWNED, stop, seen)
+            continue
         if not _keeps_ready(node, unit):
-            # HAProxy: not while kubeconfigs are wrong, which are mended only where the endpoint proves whose they are.
-            wave = REMOVED if unit == "haproxy.service" else EDITED
             # Time synchronisation does not run in a container, whose clock is the host's.
             runs = not unit.startswith("chrony")
-            yield Drift(chunk["__id__"], f"{unit} stopped", wave, f"systemctl stop {unit}", seen, "", runs)
+            yield Drift(chunk["__id__"], f"{unit} stopped", EDITED, f"systemctl stop {unit}", seen, "", runs)
         yield Drift(chunk["__id__"], f"{unit} disabled", REMOVED, f"systemctl --quiet disable {unit}", seen)
-        mask = f"ln -sf /dev/null /etc/systemd/system/{unit} && systemctl daemon-reload"
         masked = f"{seen}; readlink /etc/systemd/system/{unit}"
         yield Drift(chunk["__id__"], f"{unit} masked", DISOWNED, mask, masked)
         for file in chunk.get("files", []):
@@ -389,7 +394,11 @@ def _static_pods(node: Node, chunk: Chunk) -> Iterator[Drift]:
 def _haproxy(node: Node, chunk: Chunk) -> Iterator[Drift]:
     path = "/etc/haproxy/haproxy.cfg"
     server = chunk["settings"]["backends"][0]["servers"][-1]["name"]
-    yield from file_drifts(chunk, path, edit=f"sed -i '/server {server} /d' {path}; systemctl reload haproxy")
+    edit = f"sed -i '/server {server} /d' {path}; systemctl reload haproxy; chown {NOBODY} {path}; chmod 0606 {path}"
+    edited, removed = file_drifts(chunk, path, edit, attributes=False)
+    yield edited
+    # In another wave than its package, which would not start without it.
+    yield replace(removed, wave=DISOWNED)
 
 
 @drifts_of("helm_release.deployed")

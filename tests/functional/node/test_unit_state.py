@@ -249,6 +249,25 @@ def test_a_restart_that_failed_is_tried_again_by_the_next_run(
     assert systemd.asked[-1] == "restart crio.service"
 
 
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("Debian", {"old": {"reloaded": None}, "new": {"reloaded": "haproxy.cfg changed"}}),
+        ("RedHat", {"old": {"active": False, "enabled": False}, "new": {"active": True, "enabled": True}}),
+    ],
+)
+def test_a_dry_run_takes_a_unit_for_what_its_package_makes_of_it(
+    minion: Minion, systemd: Systemd, family: str, changes: object
+) -> None:
+    minion.replace("os_package.starts_services", lambda: family == "Debian")
+    minion.call("os_package.foresee", ["haproxy"])
+    minion.call("unit_restart.note", ["haproxy.service"], "haproxy.cfg changed", test=True)
+    told = minion.preview("unit.running", units=["haproxy.service"], act="reload", packages=["haproxy"])
+    assert told["changes"] == {"haproxy.service": changes}
+    minion.functions.pack["__context__"].clear()
+    assert minion.preview("unit.running", units=["haproxy.service"], packages=["haproxy"])["changes"] != {}
+
+
 def test_other_control_plane_nodes_stand_still_for_a_restart_only(
     minion: Minion, systemd: Systemd, tmp_path: Path
 ) -> None:

@@ -171,6 +171,47 @@ def test_test_mode_changes_nothing_and_says_what_would_be_done(orchestrate, fres
     assert not [d for d in minions.values() if Path(d.config["root_dir"], "parts").exists()]
 
 
+def test_a_dry_run_foresees_what_a_run_then_changes(orchestrate, fresh, web, minions):
+    """On a cluster that is whole nothing; on one of which something is gone, that and nothing else, node by node."""
+    assert orchestrate(BRING_UP).returncode == 0
+    whole = orchestrate(BRING_UP, "test=True")
+    assert [ret["changes"] for ret in returned(whole).values()] == [{}] * len(returned(whole))
+    assert "would do" not in "\n".join(ret["comment"] for ret in returned(whole).values())
+
+    parts = {name: Path(daemon.config["root_dir"], "parts") for name, daemon in minions.items()}
+    for name, part in (("job-w", "crio"), ("job-m", "cilium"), ("job-m", "cluster:marked"), ("job-ha", "haproxy")):
+        (parts[name] / part).unlink()
+    there = len(list(parts["job-ha"].iterdir()))
+    foreseen = orchestrate(BRING_UP, "test=True")
+    assert len(list(parts["job-ha"].iterdir())) == there, "a dry run changes nothing"
+    done = orchestrate(BRING_UP)
+    told, did = ({ret["__id__"]: ret["changes"] for ret in returned(run).values()} for run in (foreseen, done))
+    assert told == did
+    changed = {(node, state) for stage in did.values() for node, states in stage.items() for state in states}
+    assert changed == {
+        ("job-w", "crio is as wanted"), ("job-m", "cilium is as wanted"), ("job-m", "cluster/marked is as wanted"),
+        ("job-ha", "haproxy is as wanted"),
+    }  # fmt: skip
+
+
+def test_a_dry_run_on_a_half_built_cluster_says_who_would_join_and_why(orchestrate, fresh, web, minions):
+    assert orchestrate(BRING_UP).returncode == 0
+    shutil.rmtree(Path(minions["job-w"].config["root_dir"], "parts"))
+    told = "\n".join(ret["comment"] for ret in returned(orchestrate(BRING_UP, "test=True")).values())
+    assert "would do: Worker join: job-w (not a member yet)" in told
+    assert "kubeadm init" not in told
+
+
+def test_a_minion_that_is_silent_stops_no_other_and_fails_the_command(master, minions, fresh):
+    cli = master.salt_cli(timeout=60, environ=environment())
+    with stopped(minions["job-w"]):
+        result = cli.run("state.apply", "good", "--timeout=3", minion_tgt="job-*")
+    assert result.returncode != 0
+    answered = {name for name, states in result.data.items() if isinstance(states, dict)}
+    assert answered == {"job-ha", "job-m"}
+    assert "Minion did not return" in str(result.data["job-w"])
+
+
 def test_findings_stop_the_run_before_any_change(orchestrate, fresh, minions, roots):
     found = {"code": "port-taken", "what": "port 6443 is taken by nginx", "where": "TCP ports", "why": "w"}
     found = [found | {"remedy": "stop nginx"}]
