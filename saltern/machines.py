@@ -22,7 +22,7 @@ from saltern.steps import Problem
 SAID = re.compile(r"^(?P<name>[a-z0-9][-a-z0-9.]*): (?P<what>\S.*)$")
 TAIL_LINES = 8
 # The runbook when salt-cloud fails as a whole and the driver names none.
-_NO_SALT_CLOUD = "salt-cloud-failed"
+NO_SALT_CLOUD = "salt-cloud-failed"
 STOP_S = 10.0
 # One query of Proxmox, or one start of a few machines, on a loaded host.
 ASK_S = 120.0
@@ -65,7 +65,7 @@ def follow(run: Run, command: Sequence[str], deadline_s: float) -> tuple[int | N
             )
         except OSError as error:
             cause = f"{command[0]} cannot be run: {error}"
-            raise StageError(_problem(run.again, "", cause, _NO_SALT_CLOUD)) from error
+            raise StageError(_problem(run.again, "", cause, NO_SALT_CLOUD)) from error
         try:
             ended = _follow(run, process, err, phases, run.clock() + deadline_s)
         finally:
@@ -73,7 +73,7 @@ def follow(run: Run, command: Sequence[str], deadline_s: float) -> tuple[int | N
         texts = _text(out), _text(err)
     if not ended:
         cause = f"not done within {deadline_s:.0f} s: {_phases(phases)}"
-        raise StageError(_problem(run.again, "", cause, _NO_SALT_CLOUD))
+        raise StageError(_problem(run.again, "", cause, NO_SALT_CLOUD))
     return process.returncode, *texts
 
 
@@ -113,7 +113,7 @@ def asked(run: Run, words: list[str]) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=ASK_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as err:
-        raise StageError(_problem(run.again, "", f"{words[0]}: {err}", _NO_SALT_CLOUD)) from err
+        raise StageError(_problem(run.again, "", f"{words[0]}: {err}", NO_SALT_CLOUD)) from err
     if done.returncode:
         raise StageError(ended(run.again, words, done.returncode, done.stderr or done.stdout))
     return done.stdout
@@ -138,7 +138,7 @@ def ended(again: str, words: Sequence[str], code: int, said: str) -> Problem:
     """salt-cloud's failure as a whole, with the runbook that the driver names, if it came that far."""
     text, runbook = runbooks.split(said)
     cause = f"{' '.join(words)} ended with exit code {code}: {_tail(text)}"
-    return _problem(again, "", cause, runbook or _NO_SALT_CLOUD)
+    return _problem(again, "", cause, runbook or NO_SALT_CLOUD)
 
 
 def json_in(text: str) -> dict[str, Any]:

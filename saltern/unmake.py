@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from saltern import runbooks
-from saltern.machines import asked, ended, follow, json_in
+from saltern.machines import NO_SALT_CLOUD, asked, ended, follow, json_in
 from saltern.rows import Rows
 from saltern.run import Run, StageError
 from saltern.steps import Problem
 
-STEP = "Machine"
 CODE = "machine-not-destroyed"
 
 
@@ -47,8 +45,13 @@ def destroy(run: Run, salt_cloud: Sequence[str], names: Sequence[str], deadline_
     """
     machines = existing(run, salt_cloud)
     there = [name for name in names if name in machines]
-    failed = _destroyed(run, salt_cloud, there, deadline_s) if there else []
-    for name in (name for name in names if name not in {problem.node for problem in failed}):
+    deadline = run.clock() + deadline_s
+    failed: list[Problem] = []
+    for name in names:
+        problem = _destroyed(run, salt_cloud, name, deadline - run.clock()) if name in there else None
+        if problem:
+            failed.append(problem)
+            continue
         run.master.forget_key(name)
         Rows(run.state_dir, run.cluster.name).remove(name)
     if failed:
@@ -56,13 +59,18 @@ def destroy(run: Run, salt_cloud: Sequence[str], names: Sequence[str], deadline_
     return there
 
 
-def _destroyed(run: Run, salt_cloud: Sequence[str], names: Sequence[str], deadline_s: float) -> list[Problem]:
-    command = [*salt_cloud, "-d", "-P", "-y", *names, "--out=json"]
-    code, out, err = follow(run, command, deadline_s)
-    done = dict(_entries(out))
-    problems = [_of_driver(run, name, str(done[name]["Error"])) for name in names if _failed(done.get(name))]
+def _destroyed(run: Run, salt_cloud: Sequence[str], name: str, left_s: float) -> Problem | None:
+    """Have one machine destroyed; why that failed, or None.
+
+    One at a time: of several in parallel (-P) salt-cloud removes the keys even of those that it could not destroy.
+    """
+    command = [*salt_cloud, "-d", "-y", name, "--out=json"]
+    code, out, err = follow(run, command, left_s)
+    if code == 0 and name in dict(_entries(out)):
+        return None
     whole = ended(run.again, command, code or 0, err or out)
-    return problems + [replace(whole, node=name) for name in names if name not in done]
+    remedy = f"{run.again} (what is gone stays gone; salt-cloud -Q lists what is there)"
+    return replace(whole, node=name, remedy=remedy, code=CODE if whole.code == NO_SALT_CLOUD else whole.code)
 
 
 def _entries(out: str) -> Iterator[tuple[str, Any]]:
@@ -70,14 +78,3 @@ def _entries(out: str) -> Iterator[tuple[str, Any]]:
     for drivers in json_in(out).values():
         for machines in drivers.values() if isinstance(drivers, Mapping) else ():
             yield from machines.items() if isinstance(machines, Mapping) else ()
-
-
-def _failed(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and "Error" in entry
-
-
-def _of_driver(run: Run, name: str, error: str) -> Problem:
-    """What the driver says about one machine: it names the runbook itself."""
-    cause, code = runbooks.split(error)
-    remedy = f"{run.again} (what is gone stays gone; salt-cloud -Q lists what is there)"
-    return Problem(name, STEP, cause, remedy, code=code or CODE)

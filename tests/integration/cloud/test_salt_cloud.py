@@ -5,9 +5,10 @@ One story in the order of an operator's day: the tests of this file share one Pr
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 import yaml
 from proxmoxer import ProxmoxAPI
 
-from tests.integration.cloud.conftest import CHECKOUT, NAMES, Proxmox, Result
+from saltern import unmake
+from saltern.run import Run, StageError
+from tests.integration.cloud.conftest import CHECKOUT, NAMES, SALT_CLOUD, Proxmox, Result
 
 MAP = str(CHECKOUT / "cloud.maps.d" / "cluster.map")
 PROVIDER = "my-proxmox-config"
@@ -201,6 +204,54 @@ def test_a_further_worker_and_its_end(
     assert "cloud-w-05" not in accepted_keys()
     assert not Path(made["row"]).exists()
     assert proxmox.images() == []
+
+
+@pytest.fixture
+def run(cloud_master: Any, cloud_pillar: list[str], cloud_root: Path) -> Iterator[Run]:
+    """A run of an orchestration on this master."""
+    specification = importlib.util.spec_from_file_location("saltern_bus", CHECKOUT / "_utils" / "saltern_bus.py")
+    assert specification and specification.loader
+    bus = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(bus)
+    run = Run(
+        lambda: bus.transport(cloud_master.config["conf_file"]), cloud_pillar, str(cloud_root / "state"),
+        report=lambda line: None,
+    )  # fmt: skip
+    yield run
+    run.close("succeeded")
+
+
+def test_a_removal_destroys_machine_key_and_row_or_says_why_not(
+    salt_cloud: SaltCloud,
+    run: Run,
+    cloud_master: Any,
+    root_api: ProxmoxAPI,
+    machines: Callable[[], dict[str, Any]],
+    accepted_keys: Callable[[], list[str]],
+) -> None:
+    made = salt_cloud("-p", "worker", "cloud-w-08").data["cloud-w-08"]
+    command = [str(SALT_CLOUD), f"--config-dir={cloud_master.config_dir}"]
+    assert unmake.existing(run, command)["cloud-w-08"] == {"id": made["id"], "state": "running"}
+
+    root_api.nodes("pve").qemu(made["id"]).config.put(protection=1)
+    with pytest.raises(StageError, match=r"cloud-w-08: Machine: .*protection") as refused:
+        unmake.destroy(run, command, ["cloud-w-08"], 120)
+    assert [problem.node for problem in refused.value.problems] == ["cloud-w-08"]
+    assert "cloud-w-08" in machines() and "cloud-w-08" in accepted_keys() and Path(made["row"]).exists()
+
+    root_api.nodes("pve").qemu(made["id"]).config.put(protection=0)
+    assert unmake.destroy(run, command, ["cloud-w-08", "cloud-w-99"], 120) == ["cloud-w-08"]
+    assert "cloud-w-08" not in machines() and "cloud-w-08" not in accepted_keys() and not Path(made["row"]).exists()
+
+    left_key(cloud_master, "cloud-w-08")
+    assert unmake.destroy(run, command, ["cloud-w-08"], 120) == []
+    assert "cloud-w-08" not in accepted_keys()
+
+
+def left_key(master: Any, name: str) -> None:
+    """An accepted key of a minion whose machine is gone."""
+    key = (Path(master.config["pki_dir"]) / "minions" / "cloud-w").read_text()
+    (Path(master.config["pki_dir"]) / "minions" / name).write_text(key)
 
 
 def test_a_failed_create_says_so_and_leaves_nothing(
