@@ -24,15 +24,13 @@ defaults
   option tcplog
   option dontlognull
   timeout connect 2s
-  timeout check 2s
+  timeout check 5s
   timeout client {limit}
   timeout server {limit}
   timeout tunnel {limit}
 """
 # Every API server's certificate has this name (kubeadm adds it), whatever address the server is reached by.
 API_CERTIFICATE_NAME = "kubernetes"
-# Ends the name of the backend that takes over when no server of its namesake passes the check.
-LAST_RESORT = "-last-resort"
 
 
 # What "show stat" tells of a server: its columns' numbers differ between versions, their names do not.
@@ -60,10 +58,8 @@ def text(frontends, backends, ca_path=None, stats=None, socket_path=None):
     # would not tell the servers' addresses; no level below admin can change them.
     socket_line = f"  stats socket {socket_path} mode 600 level operator\n" if socket_path else ""
     parts = [GLOBAL.format(limit=STREAM_LIMIT, socket=socket_line)]
-    api = [backend for backend in backends if backend["check"] == "api"]
-    parts += [_frontend(frontend, {backend["name"] for backend in api}) for frontend in frontends]
+    parts += [_frontend(frontend) for frontend in frontends]
     parts += [_backend(backend, ca_path) for backend in backends]
-    parts += [_last_resort(backend) for backend in api]
     parts += [_stats(stats)] if stats else []
     return "\n".join(parts)
 
@@ -185,26 +181,9 @@ def _check(candidate):
         )
 
 
-def _frontend(frontend, api_backends):
-    """One frontend section. When no API server passes its check, all are tried: a slow answer is better than none."""
-    name = frontend["backend"]
-    lines = [f"frontend {frontend['name']}", f"bind {frontend['bind']}"]
-    lines += [f"use_backend {name}{LAST_RESORT} if {{ nbsrv({name}) lt 1 }}"] if name in api_backends else []
-    return "\n  ".join([*lines, f"default_backend {name}"]) + "\n"
-
-
-def _last_resort(backend):
-    """The same servers without a check: the next one is tried at once when one refuses the connection.
-
-    An API server is not ready (/readyz) while etcd elects a leader or the node is busy, as when the second
-    control-plane node joins the first: a client that is refused then gives up, one that waits is served.
-    """
-    lines = [f"backend {backend['name']}{LAST_RESORT}", "balance roundrobin", "option redispatch 1"]
-    return "\n  ".join([*lines, *_servers(backend)]) + "\n"
-
-
-def _servers(backend):
-    return [f"server {server['name']} {server['address']}" for server in backend["servers"]]
+def _frontend(frontend):
+    """One frontend section."""
+    return f"frontend {frontend['name']}\n  bind {frontend['bind']}\n  default_backend {frontend['backend']}\n"
 
 
 def _backend(backend, ca_path):
@@ -217,12 +196,13 @@ def _backend(backend, ca_path):
         "http-check expect status 200",
     ]
     verify = f"verify required ca-file {ca_path} verifyhost {API_CERTIFICATE_NAME}" if ca_path else "verify none"
-    # fastinter: once a check changes its mind, the next ones follow at once, so a server is down after 3 s and up after
-    # 0.5 s more; at rest it is asked every 2 s.
+    # timeout check: an API server on a busy node answers late, and must not be taken for dead; one that is dead refuses
+    # the connection, or lets it time out (timeout connect). fastinter: once a check changes its mind, the next ones
+    # follow at once, so a server is down after 3 s and up after 0.5 s more; at rest it is asked every 2 s.
     options = "check inter 2s fastinter 500ms fall 3 rise 2 on-marked-down shutdown-sessions"
     options += f" {verify}" if api else ""
     lines = ["balance roundrobin", *(probe if api else []), f"default-server {options}"]
-    lines += _servers(backend)
+    lines += [f"server {server['name']} {server['address']}" for server in backend["servers"]]
     return "\n  ".join([f"backend {backend['name']}", *lines]) + "\n"
 
 
