@@ -223,7 +223,7 @@ def test_only_ready_servers_with_the_apis_certificate_get_requests(
             servers["good"].status = 500
             while states["good"] != "DOWN" and time.monotonic() < deadline:
                 time.sleep(0.1)
-                states = server_states(ask)
+                states = server_states(minion, ask)
             assert states == {"good": "DOWN", "bad": "DOWN"}
         finally:
             haproxy.terminate()
