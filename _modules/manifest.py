@@ -44,8 +44,7 @@ def differences(objects, webhook_deadline_s=60):
     changes = {title(item): {"old": None, "new": "created"} for item in objects if title(item) not in present}
     compared = [item for item in objects if title(item) in present]
     if compared:
-        answer = _webhook_safe(["diff", *APPLY_OPTIONS, "--filename=-"], compared, webhook_deadline_s, accepted=(0, 1))
-        changes |= parse_diff(answer["stdout"])
+        changes |= _lasting_differences(compared, webhook_deadline_s)
     return changes
 
 
@@ -175,6 +174,22 @@ def _diffed_title(path):
     at = next(index for index, part in enumerate(parts) if part[:1].isupper())
     namespace, name = parts[at + 1], ".".join(parts[at + 2 :])
     return f"{parts[at]} {namespace + '/' if namespace else ''}{name}"
+
+
+def _lasting_differences(objects, webhook_deadline_s):
+    """What kubectl diff finds twice alike.
+
+    It reads an object twice, as it is and as it would be, and shows what a controller writes in between, such as the
+    status of a Deployment that was made a moment ago: that is no difference from the definition.
+    """
+
+    def found():
+        answer = _webhook_safe(["diff", *APPLY_OPTIONS, "--filename=-"], objects, webhook_deadline_s, accepted=(0, 1))
+        return parse_diff(answer["stdout"])
+
+    first = found()
+    second = found() if first else {}
+    return {title: change for title, change in first.items() if second.get(title) == change}
 
 
 def _webhook_safe(args, objects, deadline_s, accepted=(0,)):

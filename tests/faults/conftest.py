@@ -1,5 +1,5 @@
-"""The walks use the lab of the cluster tests."""
+"""These tests use the lab of the cluster tests."""
 
-from tests.cluster.conftest import first_up, owned, shell, table
+from tests.cluster.conftest import first_up, owned, recorders, shell, table
 
-__all__ = ["first_up", "owned", "shell", "table"]
+__all__ = ["first_up", "owned", "recorders", "shell", "table"]

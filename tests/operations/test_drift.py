@@ -21,10 +21,10 @@ import pytest
 
 from saltern.model import Cluster
 
-from . import drift_run, drifts
-from .lab_shell import Shell
-from .probe import Probe, wait_until
-from .test_02_failover import api_is_whole
+from tests.cluster. import drift_run, drifts
+from tests.cluster.lab_shell import Shell
+from tests.cluster.probe import Probe, wait_until
+from tests.cluster.test_02_failover import api_is_whole
 
 RUN_LIMIT_S = 600
 
