@@ -44,7 +44,7 @@ def owned() -> bool:
 
 @pytest.fixture(scope="session")
 def recorders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorders]:
-    """What passes on the event bus and in argument lists, from before the bring-up on; tests/operations/test_secrets.py reads it."""
+    """What passes on the event bus and in argument lists from before the bring-up on, for the test of secrets."""
     with Recorders(tmp_path_factory.mktemp("recordings")) as running:
         yield running
 

@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 
 from saltern.model import Cluster
-
-from tests.cluster. import drift_run, drifts
+from tests.cluster import drift_run, drifts
 from tests.cluster.lab_shell import Shell
 from tests.cluster.probe import Probe, wait_until
 from tests.cluster.test_02_failover import api_is_whole
