@@ -54,8 +54,8 @@ def down(paths: Paths, progress: Progress, keep_state: bool = False) -> bool:
     found += [bool(cgroups), unmounted, network.down(), _nspawn_runtime()]
     found.append(bool(kernel_settings.restore(paths.lab / "kernel-settings.json")))
     if not keep_state:
-        # Once more: on a machine with 40 processes waiting for each core the disk was seen mounted again at this point
-        # (by whom is not known), and removing the state must never walk into a disk that is in use.
+        # Once more: a start that was killed may have left its mount command at work, which then ends after the first
+        # time; and removing the state must never walk into a disk that is in use.
         found += [_disk(paths), _state(paths)]
     _obsolete_environments(paths)
     return any(found)
