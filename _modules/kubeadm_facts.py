@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from salt.exceptions import CommandExecutionError
 
 PROBE_TIMEOUT_S = 5
+# X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED: OpenSSL looks at the times of a certificate after its signature,
+# so it is the CA's own; another cluster's fails before.
+OUTDATED = (9, 10)
 KUBELET_HEALTH = ("127.0.0.1", 10248)
 KUBERNETES_DIR = "/etc/kubernetes"
 KUBECONFIGS = (
@@ -252,7 +255,8 @@ def api_port():
 
 def endpoint_trusted():
     """
-    Tell whether the endpoint's certificate is signed by the CA on this node; None when the endpoint does not answer.
+    Tell whether the endpoint's certificate is signed by the CA on this node, outdated or not; None when the endpoint
+    does not answer.
 
     CLI Example:
 
@@ -266,8 +270,8 @@ def endpoint_trusted():
         context.check_hostname = False  # the question is who signed it, not which names are in it
         with socket.create_connection((endpoint["address"], endpoint["port"]), PROBE_TIMEOUT_S) as plain:
             context.wrap_socket(plain, server_hostname=endpoint["address"]).close()
-    except ssl.SSLCertVerificationError:
-        return False
+    except ssl.SSLCertVerificationError as err:
+        return err.verify_code in OUTDATED
     except OSError:
         return None
     return True

@@ -1,5 +1,6 @@
 """What kubeadm has made of a node, read from files like kubeadm's and from sockets that really listen."""
 
+import datetime
 import hashlib
 import os
 import re
@@ -8,9 +9,14 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from salt.exceptions import CommandExecutionError
 
 from tests.salt_node import Node
@@ -180,14 +186,21 @@ def endpoint(node: Member, tmp_path: Path) -> Iterator[Member]:
     request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:192.0.2.1", "-keyout", str(key), "-out", str(own)]
     subprocess.run([*request, *names], check=True, capture_output=True)
+    with _served(node, own, key):
+        yield node
+
+
+@contextmanager
+def _served(node: Member, certificate_file: Path, key: Path) -> Iterator[None]:
+    """The node's endpoint is a TLS server here that takes one connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(own, key)
+    context.load_cert_chain(certificate_file, key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address, port = listener.getsockname()
         node.pillar["saltern"]["cluster"]["endpoint"] = {"address": address, "port": port}
         thread = threading.Thread(target=_serve_one, args=(listener, context))
         thread.start()
-        yield node
+        yield
         thread.join()
 
 
@@ -208,6 +221,36 @@ def test_a_certificate_of_the_own_ca_is_trusted_whatever_names_are_in_it(endpoin
 def test_a_certificate_of_another_ca_is_not_trusted(endpoint: Member) -> None:
     endpoint.with_files()
     assert endpoint.modules["kubeadm_facts"].endpoint_trusted() is False
+
+
+def _authority() -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+    """A CA as kubeadm makes one: of the same name in every cluster."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _signed("kubernetes", key, key, days=3650), key
+
+
+def _signed(subject: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, days: int) -> bytes:
+    """A certificate of the CA "kubernetes" that ends in some days."""
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, "kubernetes")]
+    builder = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1]).serial_number(1)
+    builder = builder.public_key(key.public_key()).not_valid_before(now - datetime.timedelta(days=3650))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=days))
+    builder = builder.add_extension(x509.BasicConstraints(ca=key is by, path_length=None), critical=True)
+    return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_outdated_certificate_is_judged_by_who_signed_it(node: Member, tmp_path: Path, own: bool) -> None:
+    """That of an API server nobody renewed is no reason to take the cluster for another one."""
+    (ca, signer), key = _authority(), ec.generate_private_key(ec.SECP256R1())
+    formats = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (tmp_path / "server.key").write_bytes(key.private_bytes(*formats))
+    ended = _signed("kube-apiserver", key, signer if own else _authority()[1], days=-1)
+    (tmp_path / "server.crt").write_bytes(ended)
+    node.with_files(ca=ca)
+    with _served(node, tmp_path / "server.crt", tmp_path / "server.key"):
+        assert node.modules["kubeadm_facts"].endpoint_trusted() is own
 
 
 def test_an_endpoint_where_nobody_listens_is_neither(node: Member) -> None:
