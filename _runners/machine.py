@@ -36,7 +36,7 @@ def created(name, job=""):
     try:
         cluster = definition.load(**places)
         directory = record.cluster_dir(places["state_dir"], cluster.name)
-        reason = arrivals.stays_out(cluster, directory, name, job)
+        reason = arrivals.stays_out(cluster, name, job)
     except (definition.DefinitionError, record.RecordError) as err:
         return _failed(f"{name} was not added to its cluster: {err}")
     if reason:

@@ -11,11 +11,14 @@ import fcntl
 import os
 from pathlib import Path
 
-from saltern import record
+from saltern import endpoint
 from saltern.model import Cluster
+from saltern.plan_add import example
 
 # Environment of a salt-cloud that a job runs: which one. It adds its machines itself, so the reactor leaves them alone.
 JOB_VARIABLE = "SALTERN_JOB"
+# How long the API of a cluster that fails over at this moment may take to answer. Seconds.
+API_S = 10.0
 
 
 class Arrivals:
@@ -73,14 +76,17 @@ class Turn:
             self.fd = None
 
 
-def stays_out(cluster: Cluster, directory: Path, name: str, job: str = "") -> str | None:
+def stays_out(cluster: Cluster, name: str, job: str = "", within_s: float = API_S) -> str | None:
     """Why a machine that was made is not added by itself; None when it is.
+
+    A cluster that is not there yet, or not any more, is brought up with its machines by orchestrate.cluster: so it is
+    the API that is asked, not the record of earlier runs.
 
     Args:
         cluster: the definition.
-        directory: the cluster's directory.
         name: the machine.
         job: the orchestration that had it made; "" for an operator's own salt-cloud.
+        within_s: how long the API may take to answer, seconds.
     """
     row = cluster.nodes.get(name)
     if job:
@@ -91,6 +97,7 @@ def stays_out(cluster: Cluster, directory: Path, name: str, job: str = "") -> st
         return f"{name}: has no row in the table of {cluster.name}"
     if row.role != "worker":
         return f"{name}: is a {row.role}; only workers are added by themselves"
-    if not any(run["result"] == record.SUCCEEDED for run in record.runs(directory)):
-        return f"{name}: {cluster.name} has not been brought up yet (orchestrate.cluster adds it)"
+    if reason := endpoint.unready(cluster.endpoint, within_s):
+        by_hand = f"salt-run state.orchestrate orchestrate.node_add {example({'node': name})}"
+        return f"{name}: no API server answers at https://{cluster.endpoint} ({reason}); when one does: {by_hand}"
     return None

@@ -205,7 +205,7 @@ def _steps(picture: Picture) -> list[Step]:
         _chart(picture, "metallb", "MetalLB", (source,)),
         network_taken_up(picture, new),
         nodes_ready(picture, source),
-        _chart(picture, "nodes marked", "Labels and taints", (source,), "cluster.marked"),
+        nodes_marked(picture, source),
         *_verification(picture, source),
     ]
 
@@ -336,6 +336,11 @@ def nodes_ready(picture: Picture, source: str) -> Step:
         deadline_s=READY_S + QUICK_S,
         in_test_mode="reads" if set(picture.members) >= set(names) else "say",
     )
+
+
+def nodes_marked(picture: Picture, source: str) -> Step:
+    """Nodes that have joined have the labels and taints of their rows and roles, as the source sees to it."""
+    return _chart(picture, "nodes marked", "Labels and taints", (source,), "cluster.marked")
 
 
 def _chart(picture: Picture, key: str, title: str, targets: tuple[str, ...], sls: str = "") -> Step:

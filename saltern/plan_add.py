@@ -34,6 +34,7 @@ ORDER: plan.Order = {
     "names told": (JOINED, ("control plane joined",)),
     "network taken up": (READY, ("control plane joined", "workers joined")),
     "nodes ready": (READY, ("control plane joined", "workers joined")),
+    "nodes marked": (READY, ("control plane joined", "workers joined")),
 }
 
 
@@ -182,6 +183,7 @@ def steps(picture: Picture) -> list[Step]:
         *_told(picture),
         plan.network_taken_up(newcomers, picture.names),
         replace(ready, title=f"Ready: {', '.join(picture.names)}") if len(picture.names) == 1 else ready,
+        plan.nodes_marked(newcomers, picture.source),
     ]
     return plan.arranged(wanted, ORDER)
 

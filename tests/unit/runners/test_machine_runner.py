@@ -13,7 +13,7 @@ import pytest
 import salt.config
 import salt.loader
 
-from saltern import record
+from saltern import endpoint, record
 from saltern.arrivals import Arrivals, Turn
 from tests.unit.saltern.definitions import CHECKOUT, overlaid
 
@@ -47,7 +47,7 @@ class Scene:
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tmp_path, self.monkeypatch = tmp_path, monkeypatch
         self.directory = record.cluster_dir(tmp_path / "state", "saw-k8s")
-        record.Record.open(self.directory, "orchestrate.cluster", "20261121000000000000").close(record.SUCCEEDED, 1.0)
+        monkeypatch.setattr(endpoint, "unready", lambda _at, _within_s: "")
         self.settings = {
             "pillar_dirs": [str(path) for path in overlaid(tmp_path)],
             "state_dir": str(tmp_path / "state"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from saltern import record
+from saltern import endpoint, record
 from saltern.arrivals import Arrivals, Turn, stays_out
 from tests.unit.saltern.definitions import shipped
 
@@ -58,13 +58,16 @@ def test_the_child_ends_its_turn_by_the_descriptor_that_it_was_handed(directory)
     assert Turn().take(directory)
 
 
-def brought_up(directory, result=record.SUCCEEDED):
-    record.Record.open(directory, "orchestrate.cluster", "20261121000000000000").close(result, 1.0)
+@pytest.fixture
+def answers(monkeypatch):
+    """What the endpoint says, "" for ready; the cluster is there unless a test says otherwise."""
+    said = {"reason": ""}
+    monkeypatch.setattr(endpoint, "unready", lambda _at, _within_s: said["reason"])
+    return said
 
 
-def test_a_new_worker_of_a_cluster_that_runs_is_added(directory, tmp_path):
-    brought_up(directory)
-    assert stays_out(shipped(tmp_path), directory, "saw-k8s-w-01") is None
+def test_a_new_worker_of_a_cluster_that_runs_is_added(answers, tmp_path):
+    assert stays_out(shipped(tmp_path), "saw-k8s-w-01") is None
 
 
 @pytest.mark.parametrize(
@@ -77,12 +80,12 @@ def test_a_new_worker_of_a_cluster_that_runs_is_added(directory, tmp_path):
         ({}, "saw-k8s-m-01", "", "is a control_plane; only workers"),
     ],
 )
-def test_a_machine_that_stays_out_is_told_why(directory, tmp_path, overlay, name, job, said):
-    brought_up(directory)
-    assert said in stays_out(shipped(tmp_path, overlay), directory, name, job)
+def test_a_machine_that_stays_out_is_told_why(answers, tmp_path, overlay, name, job, said):
+    assert said in stays_out(shipped(tmp_path, overlay), name, job)
 
 
-def test_before_the_cluster_is_brought_up_nothing_is_added(directory, tmp_path):
-    assert "has not been brought up yet" in stays_out(shipped(tmp_path), directory, "saw-k8s-w-01")
-    brought_up(directory, record.FAILED)
-    assert "has not been brought up yet" in stays_out(shipped(tmp_path), directory, "saw-k8s-w-01")
+def test_a_cluster_that_is_not_there_gets_nothing_added_and_the_way_to_do_it_later_is_told(answers, tmp_path):
+    answers["reason"] = "[Errno 113] No route to host"
+    said = stays_out(shipped(tmp_path), "saw-k8s-w-01")
+    assert "no API server answers at https://192.168.100.150:6443 ([Errno 113] No route to host)" in said
+    assert """orchestrate.node_add pillar='{"node": "saw-k8s-w-01"}'""" in said

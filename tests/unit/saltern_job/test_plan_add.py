@@ -128,6 +128,7 @@ def test_a_worker_asks_itself_and_one_control_plane_node():
         "material revoked": ("m1",),
         "network taken up": ("w3",),
         "nodes ready": ("m1",),
+        "nodes marked": ("m1",),
     }
     assert steps["nodes ready"].call.kwarg["names"] == ["w3"]
     assert steps["material"].call.kwarg == {"public_keys": {"w3": "PEM of w3"}, "control_plane": []}
@@ -142,6 +143,7 @@ def test_the_order_of_a_worker():
         "material revoked": {"material", "workers joined"},
         "network taken up": {"material", "workers joined"},
         "nodes ready": {"material", "workers joined"},
+        "nodes marked": {"material", "workers joined"},
     }
 
 
@@ -150,12 +152,12 @@ def test_the_cost_of_a_worker_does_not_grow_with_the_cluster(workers):
     """As many calls, to as many nodes, whether there are 4 workers or 32."""
     table = replace(TABLE, workers=tuple(f"w{number}" for number in range(workers)))
     steps = plan_add.steps(replace(picture("w3"), table=table))
-    assert (len(steps), sum(len(step.targets) for step in steps)) == (6, 6)
+    assert (len(steps), sum(len(step.targets) for step in steps)) == (7, 7)
 
 
 def test_workers_join_together_and_cost_no_more_steps():
     steps = by_key(picture("w3", "w4"))
-    assert len(steps) == 6
+    assert len(steps) == 7
     assert steps["workers joined"].targets == ("w3", "w4")
     assert not steps["workers joined"].one_at_a_time
 
@@ -186,7 +188,7 @@ def test_members_are_only_looked_at():
     assert steps["workers joined"].targets == ("w4",)
     assert steps["network taken up"].targets == ("w3", "w4")
     only = by_key(replace(picture("w3"), status=status))
-    assert set(only) == {"network taken up", "nodes ready"}
+    assert set(only) == {"network taken up", "nodes ready", "nodes marked"}
 
 
 def test_the_steps_run_to_their_end():
