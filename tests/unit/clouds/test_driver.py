@@ -50,14 +50,26 @@ def events() -> list[str]:
 
 
 @pytest.fixture
-def call(opts: dict[str, Any], events: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def told() -> dict[str, dict[str, Any]]:
+    """The payload of each event, by its tag."""
+    return {}
+
+
+@pytest.fixture
+def call(
+    opts: dict[str, Any], events: list[str], told: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Call]:
     """call("list_nodes", ...) runs one function of the driver for the provider; events are recorded by their tags."""
     clouds = salt.loader.clouds(opts)
+
+    def fire(key: str, msg: str, tag: str, args: dict[str, Any], **given: Any) -> None:
+        events.append(tag)
+        told[tag] = args
 
     def run(function: str, *args: Any, **kwargs: Any) -> Any:
         loaded = clouds[f"proxmox.{function}"]
         utils = {
-            "cloud.fire_event": lambda key, msg, tag, **given: events.append(tag),
+            "cloud.fire_event": fire,
             "cloud.filter_event": lambda tag, data, defaults: {key: data[key] for key in defaults},
         }
         with func_globals_inject(loaded, __active_provider_name__=f"{ALIAS}:proxmox", __utils__=utils):
@@ -104,6 +116,17 @@ def test_create_fires_events_accepts_the_key_and_returns_the_machine(
     key = (Path(opts["pki_dir"]) / "minions" / NAME).read_text()
     assert key.startswith("-----BEGIN PUBLIC KEY-----")
     assert events == [f"salt/cloud/{NAME}/{step}" for step in ("creating", "requesting", "created")]
+
+
+@pytest.mark.parametrize("job", ["", "orchestrate.cluster"])
+def test_the_event_of_a_new_machine_tells_which_job_had_it_made(
+    call: Call, booting: FakeProxmox, vm: dict[str, Any], told: dict[str, Any], monkeypatch: Any, job: str
+) -> None:
+    if job:
+        monkeypatch.setenv("SALTERN_JOB", job)
+    call("create", vm)
+    created = told[f"salt/cloud/{NAME}/created"]
+    assert (created["name"], created["instance_id"], created["job"]) == (NAME, 100, job)
 
 
 def test_a_worker_without_a_row_gets_one_and_loses_it_with_its_machine(

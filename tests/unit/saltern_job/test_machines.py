@@ -59,6 +59,13 @@ def test_what_is_said_about_machines_is_shown(tmp_path):
     assert any("saw-k8s-w-01 creating" in line for line in scene.lines)
 
 
+def test_salt_cloud_is_told_which_job_calls_it(tmp_path):
+    """So that the event of a machine that it makes says so, and no reactor adds the machine a second time."""
+    script = """import json, os; print(json.dumps({os.environ["SALTERN_JOB"]: {"id": 1}}))"""
+    made = machines.create(Scene(tmp_path).run, [sys.executable, "-c", script], PATIENT_S)
+    assert made == ["orchestrate.cluster"]
+
+
 def test_a_salt_cloud_that_is_not_there_is_named(tmp_path):
     with pytest.raises(StageError, match="/nowhere/salt-cloud cannot be run"):
         machines.create(Scene(tmp_path).run, ["/nowhere/salt-cloud"], 30)
