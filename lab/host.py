@@ -53,6 +53,7 @@ class Host:
         loop: whether /dev/loop-control is there.
         kmsg: whether /dev/kmsg is there (the kubelet reads it).
         modules_dir: /lib/modules/<release>, when there are modules to load.
+        kernel_config: the file that says what the kernel was built with, when there is one.
     """
 
     root: bool
@@ -69,6 +70,7 @@ class Host:
     loop: bool
     kmsg: bool
     modules_dir: Path | None
+    kernel_config: Path | None
 
     def may(self, capability: int) -> bool:
         """Whether root has a capability here."""
@@ -93,10 +95,10 @@ class Host:
     def ignored_preflight_errors(self) -> list[str]:
         """The checks of kubeadm that cannot pass here; usually none.
 
-        SystemVerification refuses cgroup v1, and looks for a kernel configuration that a kernel without modules lacks.
+        SystemVerification refuses cgroup v1, and a kernel of which nothing says what it was built with.
         """
         errors = []
-        if self.cgroup_version == 1 or self.modules_dir is None:
+        if self.cgroup_version == 1 or self.kernel_config is None:
             errors.append("SystemVerification")
         if self.cores < 2:
             errors.append("NumCPU")
@@ -133,6 +135,7 @@ def detect(paths: Paths, root: Path = Path("/")) -> Host:
         loop=(root / "dev/loop-control").exists(),
         kmsg=(root / "dev/kmsg").exists(),
         modules_dir=modules if modules.is_dir() else None,
+        kernel_config=_kernel_config(root, release),
     )
 
 
@@ -277,6 +280,12 @@ def _kernel_features(root: Path, modules: Path) -> frozenset[str]:
     if (root / "proc/sys/net/bridge").is_dir():
         present |= {"br_netfilter"}
     return frozenset(present & {*NEEDED_FILESYSTEMS, "br_netfilter"})
+
+
+def _kernel_config(root: Path, release: str) -> Path | None:
+    """The first of the usual places that is there. Source: k8s.io/system-validators, kernel_validator.go."""
+    places = (root / "proc/config.gz", root / f"boot/config-{release}", root / f"lib/modules/{release}/config")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _memory_mib(meminfo: str) -> int:

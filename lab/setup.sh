@@ -14,7 +14,12 @@ die() {
 }
 
 check_machine() {
-    [ "$(id -u)" -eq 0 ] || die "not root: the lab makes namespaces, mounts and cgroups. Type: sudo make $1"
+    local remedy="Type: sudo make $1"
+    case $1 in
+    start) remedy="Type: sudo make lab-start" ;;
+    exec) remedy="Type the same again as root" ;; # one of several make targets, or none
+    esac
+    [ "$(id -u)" -eq 0 ] || die "not root: the lab makes namespaces, mounts and cgroups. $remedy"
     local id="" version=""
     [ -r /etc/os-release ] && id=$(. /etc/os-release && echo "${ID:-}") && version=$(. /etc/os-release && echo "${VERSION_ID:-}")
     [ "$id $version" = "debian 12" ] || die "this is ${id:-an unknown system} ${version:-}, the lab needs Debian 12." \

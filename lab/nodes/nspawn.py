@@ -71,6 +71,9 @@ def boot_command(
         options.append("--bind=/dev/kmsg")
     if host.modules_dir:
         options.append("--bind-ro=/lib/modules")
+    # kubeadm reads it; a node sees the machine's /proc and /lib/modules, and has a /boot of its own.
+    if host.kernel_config and host.kernel_config.parent == Path("/boot"):
+        options.append(f"--bind-ro={host.kernel_config}")
     options += [f"--bind-ro={bind.source}:{bind.target}" for bind in binds]
     return network.inside(["systemd-nspawn", *options])
 

@@ -81,7 +81,6 @@ SALTERN_ROLES: dict[str, tuple[str, ...]] = {
         "VM.Config.Network",
         "VM.Config.Options",
         "VM.GuestAgent.Audit",
-        "VM.GuestAgent.Unrestricted",
         "VM.PowerMgmt",
     ),
     "SalternDisk": ("Datastore.AllocateSpace", "Datastore.Audit"),

@@ -34,14 +34,22 @@ def test_another_system_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["os-release"]
 
 
-def test_a_user_who_is_not_root_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        ("up", "Type: sudo make up"),
+        ("start", "Type: sudo make lab-start"),
+        ("exec", "Type the same again as root"),
+    ],
+)
+def test_a_user_who_is_not_root_is_refused(command: str, remedy: str) -> None:
     with TemporaryDirectory() as directory:  # pytest's own cannot be entered by others
         Path(directory).chmod(0o755)
         readable = shutil.copy(SETUP, directory)
-        argv = ["setpriv", "--reuid=65534", "--clear-groups", "bash", readable, "up"]
+        argv = ["setpriv", "--reuid=65534", "--clear-groups", "bash", readable, command]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "not root: the lab makes namespaces, mounts and cgroups. Type: sudo make up" in done.stderr
+    assert done.stderr.strip() == f"lab: not root: the lab makes namespaces, mounts and cgroups. {remedy}"
 
 
 def test_down_where_nothing_ever_was(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ ORDINARY = Host(
     loop=True,
     kmsg=True,
     modules_dir=Path("/lib/modules/6.1.0-30-amd64"),
+    kernel_config=Path("/boot/config-6.1.0-30-amd64"),
 )
 
 
@@ -78,12 +79,25 @@ def test_an_ordinary_machine_needs_no_exception(root: Path, paths: Paths) -> Non
     modules = root / "lib/modules/6.18.44"
     modules.mkdir(parents=True)
     (modules / "modules.dep").write_text("kernel/net/bridge/br_netfilter.ko: kernel/net/bridge/bridge.ko\n")
+    config = root / "boot/config-6.18.44"  # Debian's kernels have no /proc/config.gz
+    config.parent.mkdir()
+    config.touch()
     host = replace(detect(paths, root), cores=4)
     assert (host.systemd, host.cgroup_version, host.modules_dir) == (True, 2, modules)
+    assert host.kernel_config == config
     assert not host.needs_runc_shim
     assert not host.manages_cgroups
     assert host.kubelet_config == {}
     assert host.ignored_preflight_errors == []
+
+
+def test_a_kernel_of_which_nothing_is_told_cannot_pass_kubeadms_check(root: Path, paths: Paths) -> None:
+    (root / "proc/self/mounts").write_text(V2_MOUNTS)
+    assert "SystemVerification" in detect(paths, root).ignored_preflight_errors
+    (root / "proc/config.gz").touch()
+    host = detect(paths, root)
+    assert host.kernel_config == root / "proc/config.gz"
+    assert "SystemVerification" not in host.ignored_preflight_errors
 
 
 def test_a_file_system_that_is_a_module_counts(root: Path, paths: Paths) -> None:

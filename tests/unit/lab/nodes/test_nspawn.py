@@ -33,6 +33,12 @@ def test_modules_and_kmsg_are_shown_where_the_machine_has_them() -> None:
     assert not {"--bind-ro=/lib/modules", "--bind=/dev/kmsg"} & set(boot(modules_dir=None, kmsg=False))
 
 
+def test_what_the_kernel_was_built_with_is_shown_unless_every_node_sees_it() -> None:
+    assert "--bind-ro=/boot/config-6.1.0-30-amd64" in boot()
+    for seen in (Path("/proc/config.gz"), Path("/lib/modules/6.1.0-30-amd64/config"), None):
+        assert not [option for option in boot(kernel_config=seen) if "config" in option]
+
+
 def test_a_node_without_a_card_is_not_on_the_machines_network() -> None:
     argv = nspawn.boot_command(ORDINARY, "node-101", "x", ROOT, networked=False)
     assert "--private-network" in argv

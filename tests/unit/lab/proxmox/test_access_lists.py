@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from lab.paths import CHECKOUT
 from lab.proxmox.access import ROOT, Access, Identity, Rule
 from lab.proxmox.errors import ApiError, ProxmoxError
 from lab.proxmox.privileges import BUILT_IN_ROLES, PRIVILEGES, SALTERN_ROLES
@@ -135,3 +137,11 @@ def test_roles_of_the_product_hold_known_privileges_and_no_more_than_an_administ
 def test_refusal_names_path_and_privileges(access: Access) -> None:
     with pytest.raises(ApiError, match=r"Permission check failed \(/vms/100, VM.Audit\|VM.Clone\)"):
         access.require(USER, "/vms/100", "VM.Audit", "VM.Clone", any_of=True)
+
+
+def test_the_products_user_has_what_the_guide_asks_for_and_no_more() -> None:
+    """So what the driver does against the lab it may do on the Proxmox of whoever follows the guide."""
+    guide = (CHECKOUT / "docs" / "production.md").read_text()
+    (listed,) = re.findall(r'pveum role add \S+ -privs "([^"]+)"', guide)
+    held = {name for privileges in SALTERN_ROLES.values() for name in privileges}
+    assert set(listed.replace("\\", " ").split()) == held
