@@ -4,6 +4,7 @@ Whether the machine can be a node of its role: operating system, processor, memo
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 # The systems that the states are written for (docs/production.md): ID and VERSION_ID of os-release(5), as far as the
@@ -15,6 +16,8 @@ SUPPORTED = {
     "centos": ("8", "9"),
     "rocky": ("8", "9"),
 }
+# Of the minion: the modules read TOML by the standard library's tomllib.
+PYTHON = (3, 11)
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # kubeadm's own minima (its checks Mem and NumCPU); without them a control plane does not start. MiB and CPUs.
@@ -42,7 +45,7 @@ def findings(role, begun):
     """
     # A container shows its host's processors and memory; a member's row may have been raised since.
     own = not begun and not __salt__["node_facts.container"]()
-    return [*system(), *architecture(), *processors(role, own), *memory(role, own)]
+    return [*system(), *python(), *architecture(), *processors(role, own), *memory(role, own)]
 
 
 def system(root="/"):
@@ -72,6 +75,28 @@ def system(root="/"):
         why = "the kubelet, CRI-O and HAProxy run as systemd units"
         return [_finding("wrong-os", "systemd is not PID 1", "/run/systemd/system", why, remedy)]
     return []
+
+
+def python(version=None):
+    """
+    Report a minion whose Python is too old for the states.
+
+    version
+        ``(3, 11)``; default: of the Python that runs this.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' preflight_machine.python
+    """
+    version = tuple(version or sys.version_info)[:2]
+    if version >= PYTHON:
+        return []
+    what = f"the minion runs on Python {'.'.join(map(str, version))}"
+    why = f"the modules that prepare a node need {'.'.join(map(str, PYTHON))} or newer"
+    remedy = f"give the template such a Python (docs/production.md), then: salt-cloud -d {_id()}, and run again"
+    return [_finding("wrong-os", what, sys.executable, why, remedy)]
 
 
 def architecture(machine=None):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from saltern import definition, inquiry, readiness, record, report, runbooks, stages, standing
 from saltern import plan as plans
 from saltern.run import EXPECTED, Run, StageError, settings
-from saltern.steps import Call, Step
+from saltern.steps import Call, Problem, Step
 
 ORCHESTRATION = "orchestrate.cluster"
 KEY_BITS = 3072
@@ -189,11 +189,21 @@ def kubeconfig(path=None):
             sys.stdout.write(text)
             return {"data": "", "outputter": "told"}
         target = Path(path).expanduser()
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record.write_private(target, text)
+        _write(target, text)
         return f"{target}: written, for https://{run.cluster.endpoint}"
 
     return _answered(fetched)
+
+
+def _write(target, text):
+    """Write a kubeconfig. Raises StageError when it cannot be written there."""
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record.write_private(target, text)
+    except OSError as err:
+        cause = f"{target} cannot be written: {err.strerror}"
+        remedy = "name a file of yours: salt-run cluster.kubeconfig path=FILE"
+        raise StageError(Problem("", "Kubeconfig", cause, remedy, code="kubeconfig-not-written")) from err
 
 
 def _answered(work, test=False):

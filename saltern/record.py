@@ -64,7 +64,11 @@ def write_private(path: Path, text: str) -> None:
     """Replace a file as a whole, mode 0600: a reader sees the old text or the new one."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         file.write(text)
-    Path(file.name).replace(path)
+    try:
+        Path(file.name).replace(path)
+    except OSError:
+        Path(file.name).unlink()
+        raise
 
 
 class Lock:

@@ -174,7 +174,9 @@ def provider(proxmox: Proxmox) -> dict[str, Any]:
 
 @pytest.fixture
 def salt_cloud(cloud_master: Any, provider: dict[str, Any]) -> Iterator[Callable[..., Result]]:
-    """salt_cloud("-Q") runs the real command; provider_changes replaces keys of its file (None removes)."""
+    """salt_cloud("-Q") runs the real command; provider_changes replaces keys of its file (None removes), provider_file
+    all of it; trusted is an authority that the whole machine trusts.
+    """
     directory = Path(cloud_master.config_dir)
     providers, profiles = directory / "cloud.providers.d", directory / "cloud.profiles.d"
     providers.mkdir(exist_ok=True)
@@ -182,13 +184,20 @@ def salt_cloud(cloud_master: Any, provider: dict[str, Any]) -> Iterator[Callable
         profiles.symlink_to(CHECKOUT / "cloud.profiles.d")
     (directory / "cloud").write_text(yaml.safe_dump({"log_level_logfile": "debug"}))
 
-    def run(*arguments: str, provider_changes: dict[str, Any] | None = None, as_json: bool = True) -> Result:
+    def run(
+        *arguments: str,
+        provider_changes: dict[str, Any] | None = None,
+        provider_file: str | None = None,
+        trusted: Path | None = None,
+        as_json: bool = True,
+    ) -> Result:
         settings = {key: value for key, value in (provider | (provider_changes or {})).items() if value is not None}
-        (providers / "proxmox.conf").write_text(yaml.safe_dump({"my-proxmox-config": settings}))
+        (providers / "proxmox.conf").write_text(provider_file or yaml.safe_dump({"my-proxmox-config": settings}))
         form = ["--out=json"] if as_json else []
+        machine = {"REQUESTS_CA_BUNDLE": str(trusted)} if trusted else {}
         done = subprocess.run(
             [SALT_CLOUD, "-c", directory, *arguments, *form],
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | machine,
             capture_output=True,
             text=True,
             timeout=300,

@@ -58,6 +58,31 @@ def test_list_sizes_says_that_there_are_none(salt_cloud: SaltCloud) -> None:
     assert "Proxmox has no sizes" in done.stderr
 
 
+# The provider file of document 3, letter by letter but for the account, the host and its port.
+DOCUMENT_3 = """\
+   my-proxmox-config:
+     # Proxmox account information
+     user: {user}
+     password: {password}
+     url: {host}
+     port: {port}
+     driver: proxmox
+     verify_ssl: True
+"""
+
+
+@pytest.mark.parametrize("question", ["--list-locations", "--list-images", "--list-sizes"])
+def test_the_provider_file_of_document_3_passes_its_self_test(
+    salt_cloud: SaltCloud, proxmox: Proxmox, question: str
+) -> None:
+    text = DOCUMENT_3.format(user="saltern@pve", password=proxmox.password, host="127.0.0.1", port=proxmox.port)
+    done = salt_cloud(question, PROVIDER, provider_file=text, trusted=proxmox.ca_file)
+    assert done.returncode == 0
+    assert "ERROR" not in done.stderr
+    found = done.data.get(PROVIDER, {}).get("proxmox", {})
+    assert list(found) == {"--list-locations": ["pve"], "--list-images": ["debian-12-saltern"]}.get(question, [])
+
+
 def test_a_token_does_as_well(salt_cloud: SaltCloud, proxmox: Proxmox) -> None:
     name, value = proxmox.token
     token = {"user": None, "password": None, "token_name": name, "token_value": value}

@@ -86,6 +86,17 @@ def test_a_system_without_systemd(tmp_path):
     assert (found["code"], found["what"]) == ("wrong-os", "systemd is not PID 1")
 
 
+@pytest.mark.parametrize("version", [(3, 11), (3, 14, 1), None])
+def test_a_python_that_the_modules_load_in(tmp_path, version):
+    assert node(tmp_path).salt["preflight_machine.python"](version) == []
+
+
+def test_a_python_that_is_too_old(tmp_path):
+    (found,) = node(tmp_path).salt["preflight_machine.python"]((3, 10, 12))
+    assert (found["code"], found["what"]) == ("wrong-os", "the minion runs on Python 3.10")
+    assert "3.11 or newer" in found["why"] and "docs/production.md" in found["remedy"]
+
+
 @pytest.mark.parametrize(("machine", "found"), [("x86_64", []), ("aarch64", ["wrong-architecture"])])
 def test_architecture(tmp_path, machine, found):
     assert codes(node(tmp_path).salt["preflight_machine.architecture"](machine)) == found

@@ -212,6 +212,18 @@ def test_kubeconfig_into_a_private_file(sealing, tmp_path):
     assert told["data"] == f"{path}: written, for https://192.168.100.150:6443"
 
 
+@pytest.mark.parametrize(("path", "why"), [("taken", "Is a directory"), ("file/config", "File exists")])
+def test_a_kubeconfig_that_cannot_be_written_says_why_and_leaves_nothing(sealing, tmp_path, path, why):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    told = sealing.module.kubeconfig(str(tmp_path / path))
+    assert told["retcode"] == 1
+    assert told["error"].startswith(f"Kubeconfig: {tmp_path / path} cannot be written: {why}")
+    assert "salt-run cluster.kubeconfig path=FILE" in told["error"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_kubeconfig_to_standard_output_is_not_in_the_return(sealing, capsys):
     told = sealing.module.kubeconfig()
     assert capsys.readouterr().out == "apiVersion: v1\n"
