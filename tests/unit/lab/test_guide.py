@@ -1,4 +1,4 @@
-"""docs/production.md gives a master and a minion as those that the lab runs: what is tested there holds for its reader."""
+"""docs/production.md gives a master and a minion like those that the lab runs: what is tested there holds for both."""
 
 import configparser
 import json
