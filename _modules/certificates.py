@@ -5,6 +5,7 @@ How long the certificates of a node are still valid. Reads certificates only, ne
 import base64
 import contextlib
 import datetime
+import math
 from pathlib import Path
 
 import yaml
@@ -43,7 +44,8 @@ def expiries(role=None, kubelet_path=KUBELET_PATH):
 
 def validity(pem, now):
     """
-    Tell how long the first certificate of some PEM text is valid: ``{"days", "lifetime_days"}``.
+    Tell how long the first certificate of some PEM text is valid: ``{"days", "lifetime_days"}``. Days left are rounded
+    down, so that they are negative from its very end on.
 
     pem
         Bytes; what else is in them is not looked at.
@@ -55,7 +57,7 @@ def validity(pem, now):
     """
     certificate = x509.load_pem_x509_certificate(pem)
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return {"days": round((end - now) / DAY, 1), "lifetime_days": round((end - begin) / DAY, 1)}
+    return {"days": math.floor((end - now) / DAY * 10) / 10, "lifetime_days": round((end - begin) / DAY, 1)}
 
 
 def _node(kubelet_path):

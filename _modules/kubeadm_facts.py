@@ -60,6 +60,8 @@ def status(ca_hash=None):
     * ``node_registered``: the cluster has a Node of its name (None: could not be asked)
     * ``healthy``: a finished member whose kubelet, API server and Node answer
     * ``unhealthy``: what does not, as a list of sentences
+    * ``expired``: the certificates of a member that is not well that have ended, by their names
+    * ``etcd_leader``: whether the etcd of a control-plane node that is not well sees a leader; None: it does not answer
     * ``cluster_ca_hash``: ``sha256:...`` or None
     * ``foreign``: why its files are another cluster's, or None
 
@@ -74,6 +76,7 @@ def status(ca_hash=None):
     joined = files["kubelet_conf"] and marker is None
     foreign = foreign_reason(files, marker, ca_hash)
     unhealthy, registered = _probe(files["control_plane"]) if joined and not foreign else ([], None)
+    expired, leader, reasons = _reasons(files["control_plane"]) if unhealthy else ([], None, [])
     return {
         "role": _pillar()["node"]["role"],
         "control_plane": files["control_plane"],
@@ -82,7 +85,9 @@ def status(ca_hash=None):
         "unfinished": marker,
         "node_registered": registered,
         "healthy": joined and not foreign and not unhealthy,
-        "unhealthy": unhealthy,
+        "unhealthy": [*reasons, *unhealthy],
+        "expired": expired,
+        "etcd_leader": leader,
         "cluster_ca_hash": files["ca_hash"],
         "foreign": foreign,
     }
@@ -297,6 +302,38 @@ def _probe(control_plane):
     elif not registered:
         unhealthy.append("the cluster has no Node of this name")
     return unhealthy, registered
+
+
+def _reasons(control_plane):
+    """Why a member may be unwell: ``([certificates that have ended], whether its etcd sees a leader, [sentences])``."""
+    expired, leader, reasons = [], None, []
+    try:
+        expired = [found["name"] for found in __salt__["certificates.expiries"]() if found["days"] < 0]
+    except (OSError, ValueError, yaml.YAMLError) as err:
+        reasons.append(f"its certificates cannot be read: {err}")
+    if expired:
+        reasons.append(f"certificates have expired: {', '.join(expired)} (kubeadm certs check-expiration)")
+    if control_plane:
+        leader = __salt__["kubeadm_facts.etcd_leader"]()
+    if leader is False:
+        reasons.append("its member of etcd sees no leader: too few members answer (crictl ps -a --name etcd)")
+    return expired, leader, reasons
+
+
+def etcd_leader():
+    """
+    Tell whether this node's member of etcd sees a leader; None when it does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 kubeadm_facts.etcd_leader
+    """
+    try:
+        return bool(__salt__["etcd_facts.own"]()["leader"])
+    except CommandExecutionError:
+        return None
 
 
 def kubelet_answers():

@@ -5,7 +5,7 @@ import logging
 import os
 import subprocess
 
-from saltern import arrivals, commands, definition, record
+from saltern import arrivals, commands, definition, record, runbooks
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def created(name, job=""):
         directory = record.cluster_dir(places["state_dir"], cluster.name)
         reason = arrivals.stays_out(cluster, name, job)
     except (definition.DefinitionError, record.RecordError) as err:
-        return _failed(f"{name} was not added to its cluster: {err}")
+        return _failed(f"{name} was not added to its cluster: {runbooks.told(err)}")
     if reason:
         log.info("Not added by itself: %s", reason)
         return f"not added by itself: {reason}"

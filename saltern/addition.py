@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saltern import plan_add, readiness, record, stages
+from saltern import diagnosis, plan_add, readiness, record, stages
 from saltern.arrivals import Arrivals, Turn
 from saltern.plan_add import CODE, STEP, Picture, Request
 from saltern.record import LockedError
@@ -148,10 +148,11 @@ def _asked(run: Run, candidates: Sequence[str]) -> tuple[str, dict[str, Any]]:
     status = {name: answers[name].value for name in asked if name in answers and name not in failed}
     healthy = [name for name in asked if status.get(name, {}).get("joined") and status[name].get("healthy")]
     if not healthy:
-        cause = "no control-plane node of the cluster is healthy: there is nothing to add a node to"
+        found = diagnosis.of_status(status, candidates)
+        cause = f"no control-plane node of the cluster is healthy{found.note}: there is nothing to add a node to"
         remedy = "see: salt-run cluster.status; a cluster that does not exist yet: "
         remedy += "salt-run state.orchestrate orchestrate.cluster"
-        raise StageError(Problem("", STEP, cause, remedy, code="control-plane-unhealthy"))
+        raise StageError(Problem("", STEP, cause, remedy, code=found.code))
     return healthy[0], status
 
 

@@ -313,7 +313,7 @@ class Job:
 
     def _problem(self, running: _Running, node: str, cause: str, code: str, remedy: str = "", state: str = "") -> None:
         remedy = remedy or running.step.remedy or self.next_command
-        problem = Problem(node, running.step.title, cause, remedy, state, code)
+        problem = Problem(node, running.step.title, cause, remedy, state, code=code)
         running.outcome.problems.append(problem)
         self.report(f"FAILED {problem}")
         self._changed = True

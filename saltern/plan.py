@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from saltern import diagnosis
 from saltern.model import Cluster
 from saltern.steps import Call, Outcome, Step, StepError
 
@@ -177,13 +178,14 @@ def _refuse(picture: Picture) -> None:
         text = "the table has no control-plane node: add a row with role control_plane to pillar/cluster.sls"
         raise PlanError(text, "definition-nodes")
     if picture.members and picture.source is None:
+        found = diagnosis.of_status(picture.status, picture.table.control_plane)
         text = (
-            f"{', '.join(picture.members)}: belong to a cluster, but no control-plane node of the table is healthy: a "
-            "new cluster beside the old one would split it, so nothing is tried. See what is wrong: "
+            f"{', '.join(picture.members)}: belong to a cluster, but no control-plane node of the table is healthy"
+            f"{found.note}: a new cluster beside the old one would split it, so nothing is tried. See what is wrong: "
             f"salt {picture.members[0]} kubeadm.status; stopped services are mended by: salt '*' state.apply; nodes of "
             "a cluster that is gone are wiped by: salt NODE kubeadm.reset confirm=NODE"
         )
-        raise PlanError(text, "control-plane-unhealthy")
+        raise PlanError(text, found.code)
 
 
 def _after(key: str, present: Collection[str], order: Order) -> tuple[str, ...]:

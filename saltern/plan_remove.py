@@ -153,8 +153,7 @@ class Picture:
 
 def refusals(picture: Picture, force: bool) -> list[Problem]:
     """Everything that forbids this removal, [] when nothing does."""
-    found = [*_enough_left(picture), *_quorum(picture), *_dead(picture, force), *_lonely_pods(picture)]
-    return [replace(problem, code=REFUSED) for problem in found]
+    return [*_enough_left(picture), *_quorum(picture), *_dead(picture, force), *_lonely_pods(picture)]
 
 
 def _enough_left(picture: Picture) -> Iterator[Problem]:
@@ -165,7 +164,8 @@ def _enough_left(picture: Picture) -> Iterator[Problem]:
         losing = [node.name for node in picture.leaving if node.role == role]
         left = [name for name in picture.table.of_role(role) if name not in picture.names]
         if losing and not left:
-            yield Problem(", ".join(losing), STEP, f"no {title} would be left", f"add another row first; {cluster}")
+            cause, remedy = f"no {title} would be left", f"add another row first; {cluster}"
+            yield Problem(", ".join(losing), STEP, cause, remedy, code=REFUSED)
 
 
 def _quorum(picture: Picture) -> Iterator[Problem]:
@@ -174,7 +174,8 @@ def _quorum(picture: Picture) -> Iterator[Problem]:
     learners = [_member_name(m) for m in picture.members if m["learner"] and m["name"] not in leaving]
     if leaving and learners:
         cause = f"{', '.join(learners)} is a learner of etcd: another node is joining, and etcd changes one at a time"
-        yield Problem(", ".join(leaving), STEP, cause, "wait until it has joined: salt-run cluster.status")
+        remedy = "wait until it has joined: salt-run cluster.status"
+        yield Problem(", ".join(leaving), STEP, cause, remedy, code=REFUSED)
     voting = {m["name"]: bool(m["healthy"]) for m in picture.members if not m["learner"]}
     for name in leaving:
         voting.pop(name, None)
@@ -185,7 +186,8 @@ def _quorum(picture: Picture) -> Iterator[Problem]:
                 "cluster would stop"
             )
             silent = ", ".join(sorted(other for other, healthy in voting.items() if not healthy))
-            yield Problem(name, STEP, cause, f"first bring back or remove those that do not answer: {silent}")
+            remedy = f"first bring back or remove those that do not answer: {silent}"
+            yield Problem(name, STEP, cause, remedy, code=REFUSED)
             return
 
 
@@ -204,13 +206,14 @@ def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
         if node.machine is None and node.answers:
             cause = "its minion answers, and yet Proxmox has no machine of this name to destroy"
             by_hand = f"kubectl drain {node.name}; kubectl delete node {node.name}; salt-key -d {node.name}"
-            yield Problem(node.name, STEP, cause, f"if another provider has it, or it was renamed: {by_hand}")
+            remedy = f"if another provider has it, or it was renamed: {by_hand}"
+            yield Problem(node.name, STEP, cause, remedy, code=REFUSED)
         elif node.dead and node.machine is not None and not force:
             why = f"is not Ready ({node.facts['reason']})" if node.runs else "its machine is off"
             cause = f"{why}: its pods cannot be moved, only given up"
             pillar = example({"node": node.name, "force": True})
             remedy = f"bring it back (salt-cloud -a start {node.name}), or remove it as it is: {pillar}"
-            yield Problem(node.name, STEP, cause, remedy)
+            yield Problem(node.name, STEP, cause, remedy, code=REFUSED)
 
 
 def _lonely_pods(picture: Picture) -> Iterator[Problem]:
@@ -220,7 +223,8 @@ def _lonely_pods(picture: Picture) -> Iterator[Problem]:
             pods = node.facts["alone"]
             namespace, _, pod = pods[0].partition("/")
             cause = f"nothing would make these pods again: {', '.join(pods)}"
-            yield Problem(node.name, STEP, cause, f"delete them yourself: kubectl -n {namespace} delete pod {pod}")
+            remedy = f"delete them yourself: kubectl -n {namespace} delete pod {pod}"
+            yield Problem(node.name, STEP, cause, remedy, code=REFUSED)
 
 
 def departure(picture: Picture, drain_s: int = DRAIN_S) -> list[Step]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from saltern import haproxy, plan_remove, readiness, removal_report, source, stages, unmake
+from saltern import diagnosis, haproxy, plan_remove, readiness, removal_report, source, stages, unmake
 from saltern.answers import STATE_FUNCTIONS
 from saltern.model import Cluster
 from saltern.plan import CONTROL_PLANE
@@ -36,7 +36,8 @@ class Removal:
     def planned(self) -> Picture:
         """The picture; the stage that plans comes first."""
         if self.picture is None:
-            raise StageError(Problem("", STEP, "no stage has planned it yet", "put stage.removal_planned before"))
+            remedy = "put stage.removal_planned before it"
+            raise StageError(Problem("", STEP, "no stage has planned it yet", remedy, code=REFUSED))
         return self.picture
 
 
@@ -82,12 +83,13 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
 
 def _removal(run: Run) -> Removal:
     if run.removal is None:
-        raise StageError(Problem("", STEP, "no node was named", "put stage.removal_begun before"))
+        raise StageError(Problem("", STEP, "no node was named", "put stage.removal_begun before it", code=REFUSED))
     return run.removal
 
 
 def _source(run: Run, leaving: Sequence[str]) -> str:
     """The first healthy control-plane node that stays. Raises StageError when there is none."""
+    status: dict[str, dict[str, Any]] = {}
     candidates = [name for name in run.table.control_plane if name not in leaving]
     answering = answering_of(run, candidates)
     asked = tuple(name for name in candidates if name in answering)
@@ -95,13 +97,15 @@ def _source(run: Run, leaving: Sequence[str]) -> str:
         readiness.synchronised(run, asked)
         step = Step("status", "Cluster membership", asked, Call("kubeadm.status"), deadline_s=FACTS_S)
         answers = readiness.run_steps(run, [step])["status"].answers
-        healthy = [name for name in asked if answers[name].value.get("healthy")]
+        status = {name: answers[name].value for name in asked}
+        healthy = [name for name in asked if status[name].get("healthy")]
         if healthy:
             return healthy[0]
-    cause = "no control-plane node would stay that is healthy: nothing could be asked of the cluster"
+    found = diagnosis.of_status(status, candidates)
+    cause = f"no control-plane node would stay that is healthy{found.note}: nothing could be asked of the cluster"
     who = ", ".join(candidates) or "every control-plane node is to leave"
     remedy = f"({who}) see: salt-run cluster.status; when etcd has lost its quorum, a removal makes it worse"
-    raise StageError(Problem("", STEP, cause, remedy, code="control-plane-unhealthy"))
+    raise StageError(Problem("", STEP, cause, remedy, code=found.code))
 
 
 def answering_of(run: Run, names: Sequence[str]) -> set[str]:

@@ -11,7 +11,7 @@ from saltern.job import seconds_text
 from saltern.model import Cluster
 from saltern.parts import Node
 from saltern.standing import Standing, running_versions
-from saltern.steps import Problem, Step
+from saltern.steps import Problem, Step, listed
 
 NEXT_COMMANDS = (
     ("how it stands", "salt-run cluster.status"),
@@ -113,15 +113,15 @@ def run(data: Mapping[str, Any]) -> str:
         parts.append(table([("AT", "SECONDS", "STAGE OR STEP", "RESULT", "NODES"), *rows], indent=""))
     changed = [f"{node}: {', '.join(items)}" for node, items in changes(data).items()]
     parts += ["Changes\n" + "\n".join(f"  {line}" for line in changed)] if changed else []
-    problems = [str(_problem(problem)) for problem in data["problems"]]
+    problems = listed([_problem(problem) for problem in data["problems"]])
     parts += ["Problems\n" + "\n".join(f"  {text}" for text in problems)] if problems else []
     return "\n\n".join(parts)
 
 
 def _problem(data: Mapping[str, str]) -> Problem:
-    """A recorded problem; what another version of this product wrote besides is left out."""
-    names = {field.name for field in fields(Problem)}
-    return Problem(**{key: value for key, value in data.items() if key in names})
+    """A recorded problem; what another version of this product wrote besides is left out, and it may have no code."""
+    names = {field.name for field in fields(Problem)} - {"code"}
+    return Problem(**{key: value for key, value in data.items() if key in names}, code=data.get("code", ""))
 
 
 def _stage_rows(stage: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
@@ -183,7 +183,7 @@ def status(stands: Standing) -> str:
         table([STATUS_HEAD, *(_status_row(stands, row) for row in cluster.nodes.values())]),
         "\n".join([_etcd_line(facts), *_balancer_lines(stands), _chart_line(facts), _pod_line(facts)]),
     ]
-    problems = [f"  {problem}" for problem in stands.problems]
+    problems = [f"  {text}" for text in listed(stands.problems)]
     parts += ["What is wrong\n" + "\n".join(problems)] if problems else []
     return "\n\n".join(parts)
 

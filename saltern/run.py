@@ -17,7 +17,7 @@ from saltern.findings import DefinitionError
 from saltern.job import Job, seconds_text
 from saltern.model import Cluster
 from saltern.plan import PlanError, Table
-from saltern.steps import Outcome, Patience, Problem, StepError, Transport, TransportError
+from saltern.steps import Outcome, Patience, Problem, StepError, Transport, TransportError, listed
 
 if TYPE_CHECKING:
     from saltern.addition import Addition
@@ -59,12 +59,7 @@ class StageError(Exception):
         self.problems = list(problems)
 
     def __str__(self) -> str:
-        # Of problems of one kind in a row, the last one leads to their runbook.
-        following = [problem.code for problem in self.problems[1:]] + [""]
-        return "\n".join(
-            problem.told() if problem.code == code else str(problem)
-            for problem, code in zip(self.problems, following, strict=True)
-        )
+        return "\n".join(listed(self.problems))
 
 
 # What a stage may meet and tell in one message; anything else is a defect and shows its traceback.

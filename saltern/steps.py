@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal, Protocol
 
 from saltern import runbooks
@@ -83,7 +84,8 @@ class Problem:
     """One thing that went wrong: on which node, in which step, why, and what to type next.
 
     ``state_id`` is the failed state when a state failed. ``node`` is empty when no single node is to blame.
-    ``code`` is the problem's short, stable name, which its runbook bears (:data:`saltern.runbooks.CODES`).
+    ``code`` is the problem's short, stable name, which its runbook bears (:data:`saltern.runbooks.CODES`): there is no
+    problem without one.
     """
 
     node: str
@@ -91,7 +93,7 @@ class Problem:
     cause: str
     remedy: str = ""
     state_id: str = ""
-    code: str = ""
+    code: str = field(kw_only=True)
 
     def __str__(self) -> str:
         return self.told() + runbooks.see([self.code])
@@ -102,6 +104,12 @@ class Problem:
         state = f'"{self.state_id}": ' if self.state_id else ""
         remedy = f"\n    next: {self.remedy}" if self.remedy else ""
         return f"{where}{self.step}: {state}{self.cause}{remedy}"
+
+
+def listed(problems: Sequence[Problem]) -> list[str]:
+    """Problems as texts: of several of one kind in a row only the last one leads to their runbook."""
+    pairs = zip_longest(problems, problems[1:])
+    return [one.told() if after and after.code == one.code else str(one) for one, after in pairs]
 
 
 Judge = Callable[[str, Any], str | None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saltern import plan_teardown, readiness, stages, unmake
-from saltern.plan_remove import example
+from saltern.plan_remove import REFUSED, example
 from saltern.plan_teardown import STEP, Picture, Request
 from saltern.removal import FACTS_S, answering_of, foretold, told
 from saltern.rows import Rows
@@ -66,14 +66,17 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
 
 def _teardown(run: Run) -> Teardown:
     if run.teardown is None:
-        raise StageError(Problem("", STEP, "nothing was asked for", "put stage.teardown_begun before"))
+        raise StageError(
+            Problem("", STEP, "nothing was asked for", "put stage.teardown_begun before it", code=REFUSED)
+        )
     return run.teardown
 
 
 def _picture(run: Run) -> Picture:
     picture = _teardown(run).picture
     if picture is None:
-        raise StageError(Problem("", STEP, "no stage has planned it yet", "put stage.teardown_planned before"))
+        remedy = "put stage.teardown_planned before it"
+        raise StageError(Problem("", STEP, "no stage has planned it yet", remedy, code=REFUSED))
     return picture
 
 

@@ -17,9 +17,9 @@ from tests.salt_node import CHECKOUT, Node
 
 ENDPOINT = "https://192.168.100.150:6443"
 MODULES = [
-    "bind_mount", "sandbox", "sealed", "account", "config_file", "kube", "kubeadm", "kubeadm_config", "kubeadm_facts",
-    "kubeadm_files", "kubeadm_output",
-    "kubeadm_reset", "kubeadm_run", "kubeconfig_endpoints", "node_facts", "ports", "turn",
+    "bind_mount", "sandbox", "sealed", "account", "certificates", "config_file", "kube", "kubeadm", "kubeadm_config",
+    "kubeadm_facts", "kubeadm_files", "kubeadm_output", "kubeadm_reset", "kubeadm_run",
+    "kubeconfig_endpoints", "node_facts", "ports", "turn",
 ]  # fmt: skip
 KEY_DATA = "U0VDUkVU"
 # As kubeadm does, init leaves a kubeconfig of the kubelet that names the node's own API server.
@@ -51,7 +51,7 @@ class Member(Node):
         self.run_directory = root / "run"
         vars(self.modules["kubeadm_run"])["RUN_DIRECTORY"] = str(self.run_directory)
         self.answers(kubelet_answers=True, api_server_ready=True, node_registered=True, endpoint_trusted=True)
-        self.answers(mounted=True, ports_taken=[])
+        self.answers(mounted=True, ports_taken=[], etcd_leader=True)
         self.salt["node_facts.resolv_conf"] = lambda: "/run/systemd/resolve/resolv.conf"
         self.tool("kubeadm")
         self.tool("kubectl")

@@ -46,6 +46,8 @@ def test_a_fresh_node(node: Member) -> None:
         "node_registered": None,
         "healthy": False,
         "unhealthy": [],
+        "expired": [],
+        "etcd_leader": None,
         "cluster_ca_hash": None,
         "foreign": None,
     }
@@ -83,6 +85,63 @@ def test_a_member_that_is_not_well(node: Member, fact: str, value: bool | None, 
     found = node.salt["kubeadm_facts.status"]()
     assert (found["joined"], found["healthy"]) == (True, False)
     assert said in found["unhealthy"][0]
+
+
+def test_a_member_that_is_well_is_not_looked_into(node: Member) -> None:
+    node.with_files()
+    del node.salt["certificates.expiries"], node.salt["kubeadm_facts.etcd_leader"]
+    found = node.salt["kubeadm_facts.status"]()
+    assert (found["healthy"], found["expired"], found["etcd_leader"]) == (True, [], None)
+
+
+def test_a_member_whose_certificates_have_ended_names_them(node: Member) -> None:
+    (ca, signer), key = _authority(), ec.generate_private_key(ec.SECP256R1())
+    node.with_files(ca=ca)
+    for name, days in {"apiserver": -1, "front-proxy-client": 0, "etcd/server": 1}.items():
+        path = node.file("etc", "kubernetes", "pki", *f"{name}.crt".split("/"))
+        path.write_bytes(_signed(name, key, signer, days))
+    node.answers(api_server_ready=False)
+    found = node.salt["kubeadm_facts.status"]()
+    # One that ends this very moment counts: days left are rounded down.
+    assert found["expired"] == ["apiserver", "front-proxy-client"]
+    assert found["unhealthy"][0].startswith("certificates have expired: apiserver, front-proxy-client (kubeadm certs")
+    assert "the API server of this node is not ready" in found["unhealthy"][1]
+
+
+def test_a_damaged_certificate_is_said_and_hides_nothing(node: Member) -> None:
+    node.with_files()
+    node.file("etc", "kubernetes", "pki", "apiserver.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\nAAAA\n")
+    node.answers(api_server_ready=False, etcd_leader=False)
+    found = node.salt["kubeadm_facts.status"]()
+    assert found["unhealthy"][0].startswith("its certificates cannot be read: ")
+    assert (found["expired"], found["etcd_leader"], len(found["unhealthy"])) == ([], False, 3)
+
+
+@pytest.mark.parametrize(("leader", "sentences"), [(True, 1), (None, 1), (False, 2)])
+def test_a_member_of_etcd_without_a_leader(node: Member, leader: bool | None, sentences: int) -> None:
+    node.with_files()
+    node.answers(api_server_ready=False, etcd_leader=leader)
+    found = node.salt["kubeadm_facts.status"]()
+    assert found["etcd_leader"] is leader and len(found["unhealthy"]) == sentences
+    assert found["unhealthy"][0].startswith("its member of etcd sees no leader") is (leader is False)
+
+
+def test_a_worker_has_no_member_of_etcd(tmp_path: Path) -> None:
+    worker = Member(tmp_path, "worker")
+    worker.with_files()
+    worker.answers(kubelet_answers=False)
+    assert worker.salt["kubeadm_facts.status"]()["etcd_leader"] is None
+
+
+@pytest.mark.parametrize(("answer", "leader"), [({"leader": "a"}, True), ({"leader": ""}, False), (None, None)])
+def test_whether_etcd_has_a_leader(node: Member, answer: dict[str, str] | None, leader: bool | None) -> None:
+    def own() -> dict[str, str]:
+        if answer is None:
+            raise CommandExecutionError("etcd does not answer")
+        return answer
+
+    node.salt["etcd_facts.own"] = own
+    assert node.modules["kubeadm_facts"].etcd_leader() is leader
 
 
 def test_an_unfinished_call_is_no_membership(node: Member) -> None:

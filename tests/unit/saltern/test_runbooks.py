@@ -220,7 +220,3 @@ def test_a_failed_state_leads_to_the_page_of_its_module(module, code):
 )
 def test_a_failed_call_leads_to_the_page_of_its_function(function, code):
     assert runbooks.of_function(function) == code
-
-
-def test_every_state_module_that_is_named_exists():
-    assert [name for name in runbooks._STATE_MODULES if not (CHECKOUT / "_states" / f"{name}.py").exists()] == []

@@ -131,8 +131,18 @@ def test_without_a_healthy_control_plane_nothing_is_tried(scene):
     for name in scene.run.table.control_plane:
         scene.master.react(name, "kubeadm.status", Reaction({"joined": False, "healthy": False}))
     told = scene.add(node=NEW)
-    assert "no control-plane node of the cluster is healthy" in told[-1].comment
+    assert "no control-plane node of the cluster is healthy: there is" in told[-1].comment
+    assert told[-1].comment.endswith("control-plane-unhealthy.md")
     assert scene.master.calls("state.apply") == []
+
+
+def test_an_etcd_without_quorum_leads_to_its_own_page(scene):
+    for name in scene.run.table.control_plane:
+        sick = {"joined": True, "healthy": False, "expired": [], "etcd_leader": False}
+        scene.master.react(name, "kubeadm.status", Reaction(sick))
+    told = scene.add(node=NEW)
+    assert "of the cluster is healthy (etcd has no quorum: no leader is seen by" in told[-1].comment
+    assert told[-1].comment.endswith("etcd-quorum-lost.md")
 
 
 def test_a_minion_that_does_not_answer_is_named_in_time(scene):

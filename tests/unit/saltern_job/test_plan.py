@@ -127,6 +127,20 @@ def test_members_without_a_healthy_control_plane_are_not_doubled():
         plan.bring_up(picture(w1=MEMBER))
 
 
+@pytest.mark.parametrize(
+    ("facts", "said", "code"),
+    [
+        ({}, "is healthy: a new cluster", "control-plane-unhealthy"),
+        ({"etcd_leader": False}, r"is healthy \(etcd has no quorum: .* on m1\): a new", "etcd-quorum-lost"),
+        ({"expired": ["ca"]}, r"is healthy \(certificates have expired: on m1 ca\): a new", "certificate-expired"),
+    ],
+)
+def test_members_without_a_healthy_control_plane_lead_to_the_page_of_the_cause(facts, said, code):
+    with pytest.raises(PlanError, match=said) as raised:
+        plan.bring_up(picture(m1={"joined": True, "healthy": False, **facts}, w1=MEMBER))
+    assert raised.value.codes == (code,)
+
+
 def test_a_table_without_control_plane_is_refused():
     with pytest.raises(PlanError, match="no control-plane node: add a row"):
         plan.bring_up(Picture(Table(("ha",))))

@@ -132,11 +132,11 @@ def test_a_record_grows_by_stages_and_is_private(directory):
     assert data["stages"] == [
         {"title": "Nodes are prepared", "started_s": 1.2, "seconds": 4.6, "result": "succeeded", "comment": "fine"}
     ]
-    run.close(record.FAILED, 9.87, [Problem("n1", "Join", "no", "try")])
+    run.close(record.FAILED, 9.87, [Problem("n1", "Join", "no", "try", code="disk-full")])
     data = json.loads(path.read_text())
     assert (data["result"], data["seconds"]) == ("failed", 9.9)
     assert data["problems"] == [
-        {"node": "n1", "step": "Join", "cause": "no", "remedy": "try", "state_id": "", "code": ""}
+        {"node": "n1", "step": "Join", "cause": "no", "remedy": "try", "state_id": "", "code": "disk-full"}
     ]
     assert [file.name for file in (directory / "runs").iterdir()] == ["42.json"]
 
@@ -202,7 +202,8 @@ def test_a_record_that_cannot_be_read_is_named(directory):
 def test_secrets_that_got_into_a_message_are_blotted_out(directory):
     run = record.Record.open(directory, "orchestrate.cluster", "1")
     run.stage("Join", 0, 1, record.FAILED, comment="kubeadm join --token abcdef.0123456789abcdef: refused")
-    run.close(record.FAILED, 1, [Problem("n1", "Join", f"--certificate-key {'a1' * 32} is not valid")])
+    told = Problem("n1", "Join", f"--certificate-key {'a1' * 32} is not valid", code="kubeadm-failed")
+    run.close(record.FAILED, 1, [told])
     text = run.path.read_text()
     assert "0123456789abcdef" not in text and "a1a1" not in text
     assert "<token>: refused" in text and "<key> is not valid" in text

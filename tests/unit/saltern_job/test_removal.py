@@ -167,8 +167,18 @@ def test_the_source_is_a_node_that_stays_and_is_healthy(tmp_path):
 def test_without_a_healthy_control_plane_node_nothing_is_tried(scene):
     scene.master.react("*", "kubeadm.status", Reaction({"healthy": False}))
     ((_, cause),) = problems(scene.plan)
-    assert cause.startswith("no control-plane node would stay that is healthy")
+    assert cause.startswith("no control-plane node would stay that is healthy: nothing")
     assert scene.order() == []
+
+
+def test_expired_certificates_lead_to_their_own_page(scene):
+    sick = {"healthy": False, "expired": ["etcd/server"], "etcd_leader": None}
+    scene.master.react("*", "kubeadm.status", Reaction(sick))
+    with pytest.raises(StageError) as raised:
+        scene.plan()
+    (problem,) = raised.value.problems
+    assert "that is healthy (certificates have expired: on saw-k8s-m-01 etcd/server; " in problem.cause
+    assert problem.code == "certificate-expired"
 
 
 def test_the_whole_control_plane_is_not_removed_node_by_node(tmp_path):

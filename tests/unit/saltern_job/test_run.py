@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from saltern import record, stages
+from saltern import record, runbooks, stages
 from saltern.run import Run, StageError, Ticker, Told, settings
 from saltern.steps import Call, Problem, Step, TransportError
 from tests.unit.saltern.definitions import overlaid
@@ -140,11 +140,13 @@ def test_a_failed_stage_is_told_recorded_and_ends_the_run(scene):
     scene.run.do("First", lambda: stages.begin(scene.run))
 
     def fail():
-        raise StageError(Problem("n1", "Join", "no disk", "make room"), Problem("n2", "Join", "no net"))
+        lost = Problem("n2", "Join", "no net", code="minion-lost")
+        raise StageError(Problem("n1", "Join", "no disk", "make room", code="disk-full"), lost)
 
     told = scene.run.do("Second", fail)
     assert told.result is False
-    assert told.comment == "n1: Join: no disk\n    next: make room\nn2: Join: no net"
+    first, second = runbooks.see(["disk-full"]), runbooks.see(["minion-lost"])
+    assert told.comment == f"n1: Join: no disk\n    next: make room{first}\nn2: Join: no net{second}"
     data = scene.record()
     assert data["result"] == "failed" and [p["node"] for p in data["problems"]] == ["n1", "n2"]
     assert data["stages"][-1]["result"] == "failed"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from saltern import node_pillar, report, standing
+from saltern import node_pillar, report, runbooks, standing
 from saltern.inquiry import Answers
 from tests.salt_node import CHECKOUT, load
 from tests.unit.saltern.definitions import shipped
@@ -46,6 +46,10 @@ class Scene:
         """Each as (node, matter, cause)."""
         return [(problem.node, problem.step, problem.cause) for problem in self.judged().problems]
 
+    def codes(self):
+        """The runbook of each."""
+        return [problem.code for problem in self.judged().problems]
+
     def only(self):
         """The one problem there is."""
         (problem,) = self.judged().problems
@@ -82,11 +86,66 @@ def test_a_part_that_a_node_could_not_tell(scene):
     scene.facts["saw-k8s-ha-01"]["errors"]["backends"] = "no HAProxy answers on /run/haproxy-stats.sock"
     del scene.facts["saw-k8s-ha-01"]["backends"]
     assert scene.only() == "saw-k8s-ha-01: Backends: no HAProxy answers on /run/haproxy-stats.sock"
+    scene.facts["saw-k8s-w-01"]["errors"]["drift"] = "no state run is recorded on this node"
+    assert scene.codes() == ["unit-not-running", "call-failed"]
 
 
 def test_a_cluster_that_nobody_could_look_at(scene):
     del scene.facts[LEADER]["cluster"], scene.facts[LEADER]["members"]
-    assert scene.only().startswith(": Cluster: none of saw-k8s-m-01, saw-k8s-m-02, saw-k8s-m-03 could ask")
+    assert scene.only() == ": Cluster: none of saw-k8s-m-01, saw-k8s-m-02, saw-k8s-m-03 could ask an API server"
+    assert scene.codes() == ["control-plane-unhealthy"]
+
+
+def test_a_control_plane_node_that_is_gone(scene):
+    """Its minion is silent, and the others hear nothing of it: one cause of all that is wrong with it."""
+    del scene.facts["saw-k8s-m-02"]
+    scene.rest["silent"] = ("saw-k8s-m-02",)
+    assert scene.codes() == ["minion-silent"]  # the others hear it: only its minion is off
+    scene.members["saw-k8s-m-02"] |= {"healthy": False, "reason": "https://192.168.100.152:2379 does not answer"}
+    assert scene.codes() == ["control-plane-node-lost"] * 2  # a kubelet counts as Ready for 40 s more
+    scene.seen["nodes"]["saw-k8s-m-02"] |= {"ready": False, "reason": "Kubelet stopped posting node status."}
+    assert [(node, matter) for node, matter, _cause in scene.problems()] == [
+        ("saw-k8s-m-02", "Minion"), ("saw-k8s-m-02", "Node"), ("saw-k8s-m-02", "etcd"),
+    ]  # fmt: skip
+    assert scene.codes() == ["control-plane-node-lost"] * 3
+
+
+def test_a_control_plane_node_without_a_machine_is_gone_too_a_worker_is_not(scene):
+    for name in ("saw-k8s-m-02", "saw-k8s-w-01"):
+        del scene.facts[name]
+        scene.seen["nodes"][name] |= {"ready": False, "reason": "Kubelet stopped posting node status."}
+    scene.rest["keyless"] = ("saw-k8s-m-02", "saw-k8s-w-01")
+    assert sorted(zip([problem[0] for problem in scene.problems()], scene.codes(), strict=True)) == [
+        ("saw-k8s-m-02", "control-plane-node-lost"), ("saw-k8s-m-02", "control-plane-node-lost"),
+        ("saw-k8s-w-01", "minion-key-missing"), ("saw-k8s-w-01", "nodes-not-ready"),
+    ]  # fmt: skip
+
+
+def test_a_control_plane_node_that_answers_is_not_gone(scene):
+    scene.members["saw-k8s-m-02"] |= {"healthy": False, "reason": "RAFT NO LEADER"}
+    assert scene.codes() == ["etcd-member-unhealthy"]
+
+
+def test_an_etcd_without_quorum(scene):
+    del scene.facts["saw-k8s-m-02"], scene.facts["saw-k8s-m-03"]
+    scene.rest["silent"] = ("saw-k8s-m-02", "saw-k8s-m-03")
+    del scene.facts[LEADER]["cluster"], scene.facts[LEADER]["members"]
+    scene.facts[LEADER]["etcd"] |= {"leader": "", "errors": []}
+    assert scene.codes() == ["minion-silent", "minion-silent", "etcd-quorum-lost", "etcd-quorum-lost"]
+    assert scene.problems()[2][2].endswith(
+        "could ask an API server (etcd has no quorum: no leader is seen by the member on saw-k8s-m-01)"
+    )
+
+
+def test_expired_certificates_of_all_control_plane_nodes(scene):
+    del scene.facts[LEADER]["cluster"], scene.facts[LEADER]["members"]
+    for name in ("saw-k8s-m-01", "saw-k8s-m-02", "saw-k8s-m-03"):
+        entry = {"name": "apiserver", "days": -3.0, "lifetime_days": 365.0}
+        scene.facts[name] |= {"certificates": [entry], "errors": {"etcd": "etcd does not answer"}}
+        del scene.facts[name]["etcd"]
+    (cluster,) = [problem for problem in scene.judged().problems if problem.step == "Cluster"]
+    assert cluster.code == "certificate-expired"
+    assert "(certificates have expired: on saw-k8s-m-01 apiserver; on saw-k8s-m-02 apiserver; " in cluster.cause
 
 
 def test_an_endpoint_that_leads_nowhere(scene):
@@ -124,6 +183,7 @@ def test_a_member_without_a_leader_and_with_an_alarm(scene):
         ("saw-k8s-m-02", "etcd", "its member sees no leader"),
         ("saw-k8s-m-02", "etcd", "memberID:1 alarm:NOSPACE"),
     ]
+    assert scene.codes() == ["etcd-member-unhealthy"] * 2  # the others have a leader: this one is cut off
 
 
 @pytest.mark.parametrize("status", ["DOWN", "DOWN 1/2", "MAINT", "NOLB"])
@@ -219,6 +279,7 @@ def test_certificates_that_are_about_to_end(scene, days, lifetime_days, wrong):
     scene.facts[LEADER]["certificates"].insert(0, entry)
     found = scene.problems()
     assert found == ([(LEADER, "Certificate", f"apiserver {wrong}")] if wrong else [])
+    assert scene.codes() == (["certificate-expired" if days < 0 else "certificate-ending"] if wrong else [])
 
 
 # -- what the operator reads
@@ -259,6 +320,15 @@ def test_the_status_of_a_broken_cluster_as_text(scene):
     assert lines[17] == "What is wrong"
     assert lines[18].startswith(f"  {LEADER}: Minion: no answer within 3 s")
     assert lines[19].startswith(f"    next: salt {LEADER} test.ping")
+    assert lines[20] == f"    see {runbooks.DIRECTORY}/minion-silent.md"
+
+
+def test_of_several_problems_of_one_kind_the_last_one_leads_to_the_page(scene):
+    for name in ("saw-k8s-w-01", "saw-k8s-w-02"):
+        scene.facts[name]["drift"] = [{"id": "A", "sls": "os", "time": "T", "what": ["x"]}]
+    lines = report.status(scene.judged()).splitlines()
+    assert [line.strip() for line in lines if "see /" in line] == [f"see {runbooks.DIRECTORY}/node-drifted.md"]
+    assert lines[-1].startswith("    see /") and lines[-3].startswith("  saw-k8s-w-02: Drift")
 
 
 def test_the_status_as_data(scene):
