@@ -58,7 +58,8 @@ def shell_lines(paths: Paths) -> str:
     variables = environment(paths)
     own_bin = variables.pop("PATH")
     quoted = shlex.quote(own_bin)
-    lines = [f'case ":$PATH:" in *:{quoted}:*) ;; *) export PATH={quoted}:"$PATH" ;; esac']
+    # First of all, not only somewhere: a program of the Python environment before it would miss the lab's network.
+    lines = [f'case "$PATH:" in {quoted}:*) ;; *) export PATH={quoted}:"$PATH" ;; esac']
     lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return "\n".join(lines)
 

@@ -49,11 +49,11 @@ def mirror(paths: Paths, cluster: Cluster) -> Path:
     return paths.mirror
 
 
-def evaluated(paths: Paths, times: int = 1) -> dict[str, str]:
+def evaluated(paths: Paths, times: int = 1, path: str = "/usr/bin:/bin") -> dict[str, str]:
     """The environment of a shell after `eval`."""
     script = f"{tools.shell_lines(paths)}\n" * times + "env -0"
     out = subprocess.run(
-        ["bash", "-ec", script], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}
+        ["bash", "-ec", script], capture_output=True, text=True, check=True, env={"PATH": path}
     )
     return dict(line.split("=", 1) for line in out.stdout.split("\0") if "=" in line)
 
@@ -68,6 +68,12 @@ def test_the_shells_variables(paths: Paths) -> None:
 
 def test_evaluating_twice_is_the_same(paths: Paths) -> None:
     assert evaluated(paths, times=2)["PATH"] == evaluated(paths)["PATH"]
+
+
+def test_the_wrappers_come_before_the_python_environments_own_commands(paths: Paths) -> None:
+    """`make test` typed in a shell of the lab: the environment's bare salt would not reach the lab's network."""
+    path = f"/venv/bin:{paths.bin}:/usr/bin:/bin"
+    assert evaluated(paths, path=path)["PATH"] == f"{paths.bin}:{path}"
 
 
 def test_wrappers_for_what_there_is(paths: Paths, cluster: Cluster, mirror: Path) -> None:
