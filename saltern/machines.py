@@ -24,6 +24,8 @@ TAIL_LINES = 8
 # The runbook when salt-cloud fails as a whole and the driver names none.
 NO_SALT_CLOUD = "salt-cloud-failed"
 STOP_S = 10.0
+# Of what salt-cloud says, read at a time; a line is shorter.
+READ_BYTES = 1 << 20
 # One query of Proxmox, or one start of a few machines, on a loaded host.
 ASK_S = 120.0
 
@@ -163,11 +165,12 @@ def _follow(run: Run, process: subprocess.Popen[bytes], err: IO[str], phases: di
             match tag.split("/"):
                 case ["salt", "cloud", name, phase]:
                     phases[name] = phase
-        err.seek(position)
-        for line in err:
+        # Not by seek: the position of the file is salt-cloud's too, which would write over what it has said.
+        lines, newline, _rest = os.pread(err.fileno(), READ_BYTES, position).rpartition(b"\n")
+        position += len(lines + newline)
+        for line in lines.decode(errors="replace").splitlines():
             if said := SAID.match(line):
                 phases[said["name"]] = said["what"]
-        position = err.tell()
         ticker()
     return process.poll() is not None
 

@@ -51,6 +51,14 @@ def test_output_without_json():
     assert machines.json_in("No nodes defined in this map") == {}
 
 
+def test_what_is_said_is_whole_although_it_is_read_meanwhile(tmp_path):
+    scene = Scene(tmp_path)
+    script = "import os\nfor n in range(20000): os.write(2, f'saw-k8s-w-01: at step {n}\\n'.encode())"
+    code, out, err = machines.follow(scene.run, [sys.executable, "-c", script], PATIENT_S)
+    assert (code, out) == (0, "")
+    assert err.splitlines() == [f"saw-k8s-w-01: at step {n}" for n in range(20000)]
+
+
 def test_what_is_said_about_machines_is_shown(tmp_path):
     scene = Scene(tmp_path)
     scene.master.bus = [("salt/cloud/saw-k8s-w-01/creating", {}), ("salt/job/1/new", {})]
