@@ -46,6 +46,7 @@ class Lab:
         findings = requirements(self.host, self.paths)
         if findings:
             raise LabError("this machine cannot run the lab:\n" + "\n".join(f"  - {finding}" for finding in findings))
+        self._examine()
         self.paths.state.mkdir(parents=True, exist_ok=True)
         self.paths.state.chmod(0o700)  # one that was there may be open
         with self._stage("artefacts"):
@@ -96,6 +97,17 @@ class Lab:
             build.ensure(self.paths.cache, runc_shim=self.host.needs_runc_shim)
         except ArtefactError as err:
             raise LabError(str(err)) from err
+
+    def _examine(self) -> None:
+        """Refuse a wrong definition before minutes are spent; missing sums are the overlay's to bring.
+
+        Raises:
+            LabError: everything that is wrong with the checkout's pillar.
+        """
+        errors = definition.check([self.paths.checkout / "pillar"]).errors
+        wrong = [finding for finding in errors if not finding.path.endswith(".sha256")]
+        if wrong:
+            raise LabError(str(definition.DefinitionError(wrong)))
 
     def _definition(self) -> Cluster:
         """Write the overlay of this machine and read the whole definition as the product will."""

@@ -101,10 +101,13 @@ def _fact(path: Path) -> Stamp:
 
 
 def check(pillar_dirs: Iterable[str | Path], state_dir: str | Path | None = None) -> Report:
-    """Read the definition and report everything that is wrong or doubtful, without raising."""
+    """Read the definition and report everything that is wrong or doubtful, without raising.
+
+    What a file that cannot be read may have said is not guessed at: it is the one finding about its contents.
+    """
     document = source.read([Path(directory) for directory in pillar_dirs], state_dir)
-    cluster, found = (None, []) if source.CLUSTER_FILE in document.missing else validate(document.data)
-    if source.VERSIONS_FILE in document.missing:
+    cluster, found = (None, []) if source.CLUSTER_FILE in document.unknown else validate(document.data)
+    if source.VERSIONS_FILE in document.unknown:
         found = [problem for problem in found if problem.key[0] != source.VERSIONS]
     errors = [*document.errors, *(located(problem, document) for problem in found if not problem.warning)]
     warnings = [*document.warnings, *(located(problem, document) for problem in found if problem.warning)]

@@ -44,7 +44,7 @@ class Document:
 
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[Key, Place] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)  # names of files that no directory has
+    unknown: set[str] = field(default_factory=set)  # names of files that no directory has, or that cannot be read
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
 
@@ -104,7 +104,7 @@ def _read_directories(directories: Sequence[Path]) -> Document:
             merge_file(document, path, below)
     for name in (CLUSTER_FILE, VERSIONS_FILE):
         if not any((directory / name).is_file() for directory in directories):
-            document.missing.append(name)
+            document.unknown.add(name)
             document.errors.append(missing_file(name, directories))
     return document
 
@@ -132,25 +132,9 @@ def missing_file(name: str, directories: Sequence[Path]) -> Finding:
 
 def merge_file(document: Document, path: Path, below: Key) -> None:
     """Read one file and merge it into the document."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        document.errors.append(unreadable(path, str(err)))
-        return
-    jinja = list(jinja_findings(text, path))
-    document.errors.extend(jinja)
-    if jinja:  # what a template would have put there is unknown: YAML's own message would mislead
-        return
-    try:
-        root = composed(text)
-    except yaml.YAMLError as err:
-        document.errors.append(not_yaml(path, err))
-        return
-    data = Walk(path, document).value(root, below) if root else {}
-    if not isinstance(data, dict):
-        document.errors.append(
-            Finding("", shown(data), "the file is not a mapping", "write KEY: VALUE lines", path, 1),
-        )
+    data = _contents(document, path, below)
+    if data is None:
+        document.unknown.add(path.name)
         return
     fresh: dict[str, Any] = reduce(lambda inner, name: {name: inner}, reversed(below), data)
     if not below and VERSIONS in data:
@@ -159,6 +143,31 @@ def merge_file(document: Document, path: Path, below: Key) -> None:
         document.errors.append(Finding(VERSIONS, "", rule, f"move its contents to {VERSIONS_FILE}", path, place.line))
         del data[VERSIONS]
     document.data = merged(document.data, fresh)
+
+
+def _contents(document: Document, path: Path, below: Key) -> dict[str, Any] | None:
+    """The plain data of one file; None when it cannot be read, which the document's errors then tell."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        document.errors.append(unreadable(path, str(err)))
+        return None
+    jinja = list(jinja_findings(text, path))
+    document.errors.extend(jinja)
+    if jinja:  # what a template would have put there is unknown: YAML's own message would mislead
+        return None
+    try:
+        root = composed(text)
+    except yaml.YAMLError as err:
+        document.errors.append(not_yaml(path, err))
+        return None
+    data = Walk(path, document).value(root, below) if root else {}
+    if not isinstance(data, dict):
+        document.errors.append(
+            Finding("", shown(data), "the file is not a mapping", "write KEY: VALUE lines", path, 1),
+        )
+        return None
+    return data
 
 
 def composed(text: str) -> yaml.Node | None:

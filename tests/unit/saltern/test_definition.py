@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -111,6 +112,21 @@ def test_a_missing_cluster_file_is_one_finding(tmp_path):
     assert [(finding.path, finding.rule) for finding in found.errors] == [
         ("saltern.pillar_dirs", f"there is no cluster.sls (looked in: {tmp_path})")
     ]
+
+
+@pytest.mark.parametrize("place", ["", "overlay"])
+@pytest.mark.parametrize("name", ["cluster.sls", "versions.sls"])
+@pytest.mark.parametrize(("line", "rule"), [("x: [", "not YAML"), ("x: {{ y }}", "Jinja")])
+def test_a_file_that_cannot_be_read_is_one_finding(tmp_path, place, name, line, rule):
+    directories = overlaid(tmp_path)
+    if not place:
+        shutil.copytree(SHIPPED, tmp_path / "base")
+        directories = [tmp_path / "base", *directories[1:]]
+    path = tmp_path / (place or "base") / name
+    path.write_text((path.read_text() if path.exists() else "") + f"{line}\n")
+    (finding,) = definition.check(directories).errors
+    assert (finding.path, finding.file) == ("", path)
+    assert finding.rule.startswith(rule)
 
 
 def test_no_directory_at_all_is_an_error_not_a_crash():
