@@ -20,7 +20,7 @@ CHECKOUT = str(Path(__file__).resolve().parent.parent)
 if CHECKOUT not in sys.path:
     sys.path.insert(0, CHECKOUT)
 
-from saltern import definition, node_pillar  # noqa: E402
+from saltern import definition, node_pillar, runbooks  # noqa: E402
 
 __virtualname__ = "saltern"
 
@@ -33,8 +33,8 @@ def ext_pillar(minion_id, pillar, **_):
     """
     Return the pillar of a minion; an empty one for an ID that the table does not have.
 
-    Raises ``saltern.findings.DefinitionError`` with everything that is wrong when the definition is not valid: the
-    minion's states then refuse to run, and say so.
+    When the definition is not valid it is ``{"_errors": [text]}`` with everything that is wrong: the minion's states, and
+    orchestrations, then refuse to run, and say so.
 
     CLI Example:
 
@@ -43,4 +43,9 @@ def ext_pillar(minion_id, pillar, **_):
         salt saw-k8s-m-01 pillar.get saltern:node
     """
     places = definition.places(__opts__.get("saltern", {}))
-    return node_pillar.build(definition.load_cached(**places), minion_id)
+    try:
+        cluster = definition.load_cached(**places)
+    except definition.DefinitionError as err:
+        # Salt's own key for this; raised, it would be printed twice, and below a traceback.
+        return {"_errors": [runbooks.told(err)]}
+    return node_pillar.build(cluster, minion_id)

@@ -14,8 +14,9 @@ PROVIDER = "my-proxmox-config"
 PORTS = (4505, 4506)
 PROXMOX_USER = "saltern@pve"  # has the least privileges that the driver needs
 
-# The loggers of what salt-run itself leaves open (Salt 3008.3: SaltRun.run never destroys its Runner). Their finalizers
-# warn when the log handlers are gone, so the lines reach the console raw, whatever its level (logging.lastResort).
+# The loggers of what salt-run itself leaves open (Salt 3008.3: SaltRun.run never destroys its Runner), salt-cloud's
+# reading of a map too (salt.minion). Their finalizers warn when the log handlers are gone, so the lines reach the
+# console raw, whatever its level (logging.lastResort).
 UNCLOSED = ("salt.runner", "salt.minion", "salt.utils.asynchronous")
 
 
@@ -59,6 +60,19 @@ def master_config(paths: Paths) -> dict[str, Any]:
     }
 
 
+def cloud_config(paths: Paths) -> dict[str, Any]:
+    """salt-cloud's configuration file, as data.
+
+    Args:
+        paths: roots of the lab.
+    """
+    return {
+        "log_file": str(paths.salt / "log/cloud"),
+        "log_level_logfile": "info",
+        "log_granular_levels": {"salt.minion": "error"},
+    }
+
+
 def provider_config(password: str, ca_certificate: Path) -> dict[str, Any]:
     """The provider file, in the form of a real installation.
 
@@ -94,7 +108,7 @@ def write(paths: Paths, password: str, ca_certificate: Path) -> bool:
         directory.mkdir(parents=True, exist_ok=True)
     paths.salt.chmod(0o700)
     _write_file(etc / "cloud.providers.d/lab.conf", provider_config(password, ca_certificate))
-    _write_file(etc / "cloud", {"log_file": str(paths.salt / "log/cloud"), "log_level_logfile": "info"})
+    _write_file(etc / "cloud", cloud_config(paths))
     for name in ("cloud.profiles.d", "cloud.maps.d"):
         link = etc / name
         if not link.is_symlink():

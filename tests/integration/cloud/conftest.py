@@ -182,7 +182,8 @@ def salt_cloud(cloud_master: Any, provider: dict[str, Any]) -> Iterator[Callable
     providers.mkdir(exist_ok=True)
     if not profiles.is_symlink():
         profiles.symlink_to(CHECKOUT / "cloud.profiles.d")
-    (directory / "cloud").write_text(yaml.safe_dump({"log_level_logfile": "debug"}))
+    quiet = {"log_granular_levels": {"salt.minion": "error"}}  # as docs/production.md has it
+    (directory / "cloud").write_text(yaml.safe_dump({"log_level_logfile": "debug"} | quiet))
 
     def run(
         *arguments: str,

@@ -107,6 +107,23 @@ def test_a_provider_that_does_not_work_says_why(
         assert message in done.stderr
 
 
+@pytest.mark.parametrize("words", [("-P", "-m", MAP, "-y"), ("-p", "worker", "cloud-w-05")])
+def test_a_wrong_definition_is_told_in_full_and_nothing_is_made(
+    salt_cloud: SaltCloud, cloud_pillar: list[str], machines: Callable[[], dict[str, Any]], words: tuple[str, ...]
+) -> None:
+    overlay = Path(cloud_pillar[-1]) / "cluster.sls"
+    overlay.write_text(json.dumps({"cluster": {"nme": "x"}, "nodes": {"cloud-w": {"cpus": 0}}}))
+    try:
+        done = salt_cloud(*words)
+    finally:
+        overlay.unlink()
+    assert done.returncode != 0
+    for words_of_it in ("has 2 errors; nothing was done", "cluster.nme", "nodes.cloud-w.cpus = 0", str(overlay)):
+        assert words_of_it in done.stderr
+    assert "Traceback" not in done.stderr
+    assert machines() == {}
+
+
 def test_the_map_makes_the_table(
     salt_cloud: SaltCloud,
     proxmox: Proxmox,
@@ -151,6 +168,7 @@ def test_the_map_again_changes_nothing(salt_cloud: SaltCloud, root_api: ProxmoxA
     assert done.data == {name: {"Message": "Already running."} for name in NAMES}
     assert len(root_api.nodes("pve").tasks.get(source="all", limit=500)) == before
     assert "differs" not in done.stderr
+    assert "unclosed" not in done.stderr
 
 
 def test_a_machine_that_differs_is_named(

@@ -60,13 +60,16 @@ def test_what_a_minion_says_of_itself_changes_nothing(options):
     assert lying == honest
 
 
-def test_an_invalid_definition_is_told_in_full(options, tmp_path):
+def test_an_invalid_definition_is_told_in_full_and_once(options, tmp_path, caplog):
     write(tmp_path / "overlay", cluster={"cluster": {"nme": "x"}, "nodes": {"saw-k8s-m-03": None}})
     (error,) = compile_pillar(options, "saw-k8s-w-01")["_errors"]
     assert "has 2 errors" in error
     assert "cluster.nme" in error
     assert "an even number of etcd members" in error
     assert f"{tmp_path}/overlay/cluster.sls:2" in error
+    assert "docs/runbooks/definition-key.md" in error
+    assert [record for record in caplog.records if record.exc_info or "Traceback" in record.message] == []
+    assert "Exception caught" not in caplog.text
 
 
 def test_a_master_without_directories_says_what_to_set(options):
