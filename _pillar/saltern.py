@@ -33,8 +33,8 @@ def ext_pillar(minion_id, pillar, **_):
     """
     Return the pillar of a minion; an empty one for an ID that the table does not have.
 
-    When the definition is not valid it is ``{"_errors": [text]}`` with everything that is wrong: the minion's states, and
-    orchestrations, then refuse to run, and say so.
+    When the definition is not valid it is ``{"_errors": [text]}`` with everything that is wrong: the minion's states,
+    and orchestrations, then refuse to run, and say so.
 
     CLI Example:
 
