@@ -18,6 +18,7 @@ from saltern.proxmox.errors import (
     MachineIdTakenError,
     MachineSilentError,
     NotFoundError,
+    PermissionDeniedError,
     ProxmoxError,
 )
 from saltern.proxmox.inventory import Inventory, Machine
@@ -278,9 +279,14 @@ class Creation:
         record.note(seed_node=spec.proxmox_node, seed_volid=volid)
         self.announce(spec.name, "seeding", f"uploading its seed image to {spec.iso_storage}")
         limit_s = self.order.limits.task_s
-        persistently(
-            lambda: self.api.upload_iso(spec.proxmox_node, spec.iso_storage, name, content, limit_s), self.pause
-        )
+        try:
+            persistently(
+                lambda: self.api.upload_iso(spec.proxmox_node, spec.iso_storage, name, content, limit_s), self.pause
+            )
+        except PermissionDeniedError:
+            # Nothing came there, and who may not upload may not delete: looking for it would fail for ever.
+            record.note(seed_node=None, seed_volid=None)
+            raise
         return volid
 
     def _configured(

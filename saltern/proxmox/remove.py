@@ -10,7 +10,14 @@ from typing import Protocol, TypeVar
 
 from saltern.proxmox import inventory, machine, tasks
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.errors import BusyError, MachineIdTakenError, NotFoundError, ProxmoxError, RefusedError
+from saltern.proxmox.errors import (
+    BusyError,
+    MachineIdTakenError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProxmoxError,
+    RefusedError,
+)
 from saltern.proxmox.inventory import Machine
 from saltern.proxmox.journal import Record
 from saltern.proxmox.tasks import Upid
@@ -148,9 +155,23 @@ def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None
         _stop_and_delete(api, path, pause)
     except NotFoundError:
         return None
+    except PermissionDeniedError:
+        # Whose rights are on a pool is refused a machine that is not there as he is a stranger's.
+        if _is_free(api, record.vmid):
+            return None
+        raise
     removed = f"machine {record.vmid} on {record.node}"
     record.note(vmid=None)
     return removed
+
+
+def _is_free(api: Proxmox, vmid: int) -> bool:
+    """Whether no machine has a number; anybody may ask that."""
+    try:
+        api.call("GET", "cluster/nextid", vmid=vmid)
+    except MachineIdTakenError:
+        return False
+    return True
 
 
 def _seed_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) -> str | None:

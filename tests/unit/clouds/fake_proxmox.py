@@ -202,7 +202,10 @@ def _config(fake: FakeProxmox, given: dict[str, Any], _fault: str | None, node: 
 
 
 def _nextid(fake: FakeProxmox, given: dict[str, Any], _fault: str | None) -> Any:
-    return str(next(number for number in range(100, 1000) if number not in fake.guests))
+    wanted = int(given.get("vmid", 0))
+    if wanted in fake.guests:
+        raise RefusalError(400, "Parameter verification failed.", {"vmid": f"VM {wanted} already exists"})
+    return str(wanted or next(number for number in range(100, 1000) if number not in fake.guests))
 
 
 def _clone(fake: FakeProxmox, given: dict[str, Any], fault: str | None, node: str, vmid: str) -> Any:

@@ -520,6 +520,34 @@ def test_another_s_machine_of_the_same_number_is_not_touched(creation: Creation,
     assert somebody_else.running
 
 
+def test_an_upload_that_is_forbidden_leaves_nothing_to_look_for(
+    creation: Creation, fake: FakeProxmox, place: Any, journal: Journal
+) -> None:
+    """The usual case: proxmox.iso_storage names a storage on which the user has no rights at all."""
+    fake.fail("POST .*/upload", 403, "Permission check failed (/storage/local, Datastore.AllocateTemplate)")
+    fake.fail("DELETE .*/content/", 403, "Permission check failed (/storage/local, Datastore.Allocate)", times=9)
+    with pytest.raises(CreateFailedError, match=r"Datastore\.AllocateTemplate") as failed:
+        creation.create(NAME, place("worker"))
+    assert failed.value.outcome.left == []
+    assert snapshot(fake) == ([9000], [])
+    assert journal.unfinished() == set()
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_rights_on_a_pool_alone_tell_what_is_left(
+    creation: Creation, fake: FakeProxmox, place: Any, journal: Journal, made: bool
+) -> None:
+    """A machine outside of the pool is forbidden, whether it is there or not."""
+    fake.fail_task("/clone", "clone failed: not enough free space (1 < 2)")
+    forbidden = RefusalError(403, "Permission check failed (/vms/100, VM.Audit)")
+    there = {100: Guest({"name": NAME})} if made else {}
+    fake.faults.append(Fault("GET .*/100/config", 9, refusal=forbidden, effect=lambda: fake.guests.update(there)))
+    with pytest.raises(CreateFailedError, match="not enough free space") as failed:
+        creation.create(NAME, place("worker"))
+    assert [text.partition(":")[0] for text in failed.value.outcome.left] == (["machine 100 on pve"] if made else [])
+    assert journal.unfinished() == ({NAME} if made else set())
+
+
 def test_what_cannot_be_removed_is_named_and_removed_by_the_next_create(
     creation: Creation, fake: FakeProxmox, place: Any, journal: Journal, said: list[str]
 ) -> None:
