@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -128,7 +129,7 @@ def judge(again: str, code: int | None, out: str, err: str) -> list[str]:
     hold "Error".
     """
     entries = json_in(out)
-    problems = [_of_driver(again, name, str(entry["Error"])) for name, entry in entries.items() if _failed(entry)]
+    problems = _problems(again, {name: str(entry["Error"]) for name, entry in entries.items() if _failed(entry)})
     if not problems and code:
         problems = [ended(again, ["salt-cloud"], code, err or out)]
     if problems:
@@ -199,8 +200,19 @@ def _tail(text: str) -> str:
     return " / ".join(line.strip() for line in text.splitlines()[-TAIL_LINES:] if line.strip())
 
 
+def _problems(again: str, errors: Mapping[str, str]) -> list[Problem]:
+    """One problem of each cause (a template that is missing, Proxmox out of reach), under all machines' names."""
+    stopped = defaultdict[str, list[str]](list)
+    for name, error in errors.items():
+        stopped[error.removeprefix(f"{name} was not created. ")].append(name)
+    return [
+        _of_driver(again, ", ".join(names), cause if len(names) > 1 else errors[names[0]])
+        for cause, names in stopped.items()
+    ]
+
+
 def _of_driver(again: str, name: str, error: str) -> Problem:
-    """What the driver says about one machine: it names the runbook itself."""
+    """What the driver says about a machine, or several: it names the runbook itself."""
     cause, code = runbooks.split(error)
     return _problem(again, name, cause, code or "machine-not-created")
 

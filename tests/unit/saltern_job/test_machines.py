@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -40,6 +41,18 @@ def test_a_machine_that_failed_is_named_although_salt_cloud_exits_with_0():
     (problem,) = err.value.problems
     assert (problem.node, problem.cause) == ("saw-k8s-w-01", "Cloning: storage full. Remove images.")
     assert problem.remedy.startswith(AGAIN)
+
+
+def test_one_cause_is_one_problem_of_all_machines_that_it_stopped():
+    missing = "Looking for the template nope: Proxmox has no such template. Correct proxmox.template."
+    entries = {f"saw-k8s-w-0{n}": {"Error": f"saw-k8s-w-0{n} was not created. {missing}\n  see x"} for n in (1, 2)}
+    entries["saw-k8s-w-03"] = {"Error": "saw-k8s-w-03 was not created. No room."}
+    with pytest.raises(StageError) as err:
+        machines.judge(AGAIN, 0, json.dumps(entries), "")
+    assert [(problem.node, problem.cause) for problem in err.value.problems] == [
+        ("saw-k8s-w-01, saw-k8s-w-02", f"{missing}\n  see x"),
+        ("saw-k8s-w-03", "saw-k8s-w-03 was not created. No room."),
+    ]
 
 
 def test_an_exit_code_without_entries_shows_the_last_lines():
