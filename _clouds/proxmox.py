@@ -56,7 +56,7 @@ try:
     from saltern.proxmox.errors import AgentNotRunningError, ProxmoxError, RefusedError
     from saltern.proxmox.journal import Journal
     from saltern.proxmox.seed import Operator
-    from saltern.rows import Rows
+    from saltern.rows import KEPT_VARIABLE, Rows
 
     MISSING = None
 except ImportError as err:
@@ -313,7 +313,8 @@ def create(vm_):
 def destroy(name, call=None):
     """Stop a machine, wait, destroy it with its disks and job entries, remove its seed image and its minion key.
 
-    So goes the row of the table, if ``create`` wrote it. Kubernetes is not told: that is ``orchestrate.node_remove``.
+    So goes the row of the table, if ``create`` wrote it, unless a job makes the machine again. Kubernetes is not told:
+    that is ``orchestrate.node_remove``.
 
     CLI Example:
 
@@ -340,7 +341,7 @@ def destroy(name, call=None):
             raise SaltCloudNotFound(f"Proxmox has no machine {name}: salt-cloud -Q lists those that it has.")
     minions.forget(name)
     removed.append("minion key")
-    if _rows(cluster).remove(name):
+    if os.environ.get(KEPT_VARIABLE) != name and _rows(cluster).remove(name):
         removed.append("its row of the table, which salt-cloud had written")
     if __opts__.get("update_cachedir", False):
         salt.utils.cloud.delete_minion_cachedir(name, _alias(), __opts__)

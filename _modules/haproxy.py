@@ -4,6 +4,7 @@ import csv
 import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
@@ -117,6 +118,42 @@ def parse_stat(text):
         for row in rows
         if row["type"] == TYPE_SERVER
     ]
+
+
+def wait_up(socket_path, names=(), deadline_s=60):
+    """Wait until the running HAProxy sends requests to servers.
+
+    socket_path: its statistics socket; names: the servers, of whatever backends; without any, one that is up is enough.
+    deadline_s: seconds until it gives up. Returns the names of those that are up.
+    Raises CommandExecutionError with each server that is not, and the words of its last check.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.wait_up /run/haproxy-stats.sock '[saw-k8s-m-01]'
+    """
+    deadline = time.monotonic() + deadline_s
+    while True:
+        try:
+            up, missing = _up(servers(socket_path), names)
+        except CommandExecutionError as err:  # while it is reloaded nobody answers for a moment
+            up, missing = [], [str(err)]
+        if not missing:
+            return up
+        if time.monotonic() > deadline:
+            told = "; ".join(missing)
+            raise CommandExecutionError(f"{__opts__['id']}: HAProxy sends it nothing after {deadline_s} s: {told}")
+        time.sleep(0.5)  # as often as HAProxy itself looks once a check changes its mind (fastinter)
+
+
+def _up(found, names):
+    """The names of the servers that are up, and what is wrong with those that are not."""
+    wanted = [row for row in found if not names or row["server"] in names]
+    up = list(dict.fromkeys(row["server"] for row in wanted if row["status"].startswith(("UP", "no check"))))
+    unknown = [f"{name} is no server of it" for name in names if name not in {row["server"] for row in found}]
+    down = [f"{row['server']} is {row['status']} ({row['check']})" for row in wanted if row["server"] not in up]
+    return up, (unknown + down if names or not up else [])
 
 
 def version(socket_path):

@@ -23,7 +23,7 @@ would be done on which nodes, and why.
 from pathlib import Path
 
 try:
-    from saltern import addition, commands, readiness, removal, stages, teardown
+    from saltern import addition, commands, readiness, removal, replacement, stages, teardown
     from saltern.run import Run, settings
     from saltern.steps import Call
 
@@ -237,6 +237,38 @@ def removal_forgotten(name):
         The stage's title.
     """
     return _stage(name, removal.forgotten)
+
+
+def replacement_begun(name):
+    """As :func:`begin`, for a replacement: nothing is changed unless the pillar of the call says ``confirm: true``.
+
+    name
+        The stage's title.
+
+    Pillar: ``node`` or ``nodes`` (names), ``confirm``, ``force``, ``anew``, ``drain_timeout_s``.
+    """
+    return _stage(name, lambda run: replacement.begin(run, __pillar__))
+
+
+def replacement_planned(name):
+    """It is known which nodes are replaced, what goes, moves and comes, and nothing forbids it.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, lambda run: replacement.planned(run, _salt_cloud()))
+
+
+def replaced(name, gone_s=600, made_s=1800, answer_s=300):
+    """Each node has a new machine and is what it was, one after the other.
+
+    name
+        The stage's title.
+    gone_s, made_s, answer_s
+        Seconds for each node: for its machine to be destroyed, to be made, for the new minion to answer.
+    """
+    limits = replacement.Limits(gone_s, made_s, answer_s)
+    return _stage(name, lambda run: replacement.replaced(run, _salt_cloud(), limits))
 
 
 def teardown_begun(name):

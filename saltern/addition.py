@@ -180,6 +180,11 @@ def reached(run: Run, stage: str) -> Told:
     return stages.told([run.job.outcomes[step.key] for step in mine])
 
 
+def completed(run: Run) -> None:
+    """All steps of the addition have succeeded, for a job that has other stages."""
+    readiness.run_steps(run, plan_add.steps(_addition(run).checked))
+
+
 def _addition(run: Run) -> Addition:
     if run.addition is None:
         raise StageError(Problem("", STEP, "no node was named", "put stage.addition_begun before it", code=CODE))

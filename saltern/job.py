@@ -31,6 +31,8 @@ from saltern.steps import (
     TransportError,
 )
 
+GIVEN_UP = "given up: the job was interrupted"
+
 
 @dataclass
 class _Watch:
@@ -126,12 +128,19 @@ class Job:
             self._print_line()
         return self.problems()
 
+    def commit(self) -> None:
+        """What was done stays: no ``undo`` step will run any more, whatever happens later."""
+        self.steps = {key: step for key, step in self.steps.items() if not step.undo}
+
     def clean_up(self) -> list[Problem]:
         """Forget what runs, and run the clean-up steps that are owed: ``always`` or ``undo``, its ``after`` begun."""
         self._stopped = True
         for running in list(self._running.values()):
             for node in list(running.watched):
-                self._lose(running, node, "given up: the job was interrupted", "run-interrupted")
+                self._lose(running, node, GIVEN_UP, "run-interrupted")
+            if not running.outcome.problems:  # interrupted while it was being sent
+                self._problem(running, "", GIVEN_UP, "run-interrupted")
+                self._end(running)
         cleaning = [step for step in self.steps.values() if step.always or step.undo]
         owed = [step.key for step in cleaning if any(key in self.outcomes for key in step.after)]
         return self.run(owed)

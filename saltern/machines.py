@@ -11,7 +11,8 @@ import re
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from saltern import runbooks
@@ -36,6 +37,22 @@ def create_command(salt_cloud: Sequence[str], map_file: str) -> list[str]:
     return [*salt_cloud, "-P", "-m", map_file, "-y", "--out=json"]
 
 
+@contextmanager
+def map_of(rows: Mapping[str, str]) -> Iterator[str]:
+    """A map file of some machines alone, for as long as the block lasts.
+
+    Args:
+        rows: machine -> its profile, which is named like its role.
+    """
+    profiles: dict[str, list[str]] = {}
+    for name, profile in rows.items():
+        profiles.setdefault(profile, []).append(name)
+    with tempfile.NamedTemporaryFile("w", suffix=".map") as file:
+        file.write(json.dumps(profiles))
+        file.flush()
+        yield file.name
+
+
 def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
     """Run salt-cloud over the map of the table; returns the machines that it made.
 
@@ -50,8 +67,16 @@ def create(run: Run, command: Sequence[str], deadline_s: float) -> list[str]:
     return judge(run.again, *follow(run, command, deadline_s))
 
 
-def follow(run: Run, command: Sequence[str], deadline_s: float) -> tuple[int | None, str, str]:
+def follow(
+    run: Run, command: Sequence[str], deadline_s: float, environment: Mapping[str, str] | None = None
+) -> tuple[int | None, str, str]:
     """Run a salt-cloud command, telling what it is at; returns its exit code, standard output and standard error.
+
+    Args:
+        run: for its progress lines and the event bus.
+        command: salt-cloud with its arguments.
+        deadline_s: seconds until it is ended.
+        environment: what is added to this process's own.
 
     Raises:
         StageError: it cannot be run, or is not done in time.
@@ -64,7 +89,7 @@ def follow(run: Run, command: Sequence[str], deadline_s: float) -> tuple[int | N
                 stdout=out,
                 stderr=err,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {JOB_VARIABLE: run.orchestration},
+                env=os.environ | {JOB_VARIABLE: run.orchestration} | dict(environment or {}),
             )
         except OSError as error:
             cause = f"{command[0]} cannot be run: {error}"

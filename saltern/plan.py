@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from saltern import diagnosis
 from saltern.model import Cluster
@@ -59,6 +59,8 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
 
 # What makes a machine ready to become a Kubernetes node.
 NODE_SLS = ["os", "binaries", "crio", "kubelet"]
+# The same for a load balancer.
+BALANCER_SLS = ["os", "haproxy"]
 
 # Room for the slowest node that is not broken: image pulls over a shared disk on loaded cores. Seconds.
 PREPARE_S, INITIALISE_S, JOIN_S, CHART_S, READY_S, QUICK_S = 1200.0, 600.0, 600.0, 900.0, 900.0, 120.0
@@ -235,9 +237,7 @@ def _preparation(picture: Picture, source: str) -> list[Step]:
     member_sls, worker_sls = [*node_sls, "kubeconfig", "kubeadm.static_pods"], [*node_sls, "kubeconfig.endpoints"]
     in_turn = sls_step(picture, "members prepared", "Preparation of control-plane members", members, member_sls)
     return [
-        sls_step(
-            picture, "balancers prepared", "Preparation of load balancers", table.load_balancers, ["os", "haproxy"]
-        ),
+        balancers_prepared(picture),
         sls_step(picture, "first prepared", "Preparation of the first node", first, node_sls),
         sls_step(picture, "control plane prepared", "Preparation of control-plane nodes", others, node_sls),
         sls_step(picture, "workers prepared", "Preparation of workers", new_workers, node_sls),
@@ -260,22 +260,35 @@ def _beginning(picture: Picture, source: str) -> list[Step]:
             ),
             reason="no control-plane node has the cluster",
         ),
+        *authority_trusted(picture.table, source, "say" if begin else "ask"),
+    ]
+
+
+def balancers_prepared(picture: Picture) -> Step:
+    """The table's load balancers run HAProxy."""
+    title = "Preparation of load balancers"
+    return sls_step(picture, "balancers prepared", title, picture.table.load_balancers, BALANCER_SLS)
+
+
+def authority_trusted(table: Table, source: str, in_test_mode: Literal["say", "ask"] = "say") -> list[Step]:
+    """The table's load balancers know the cluster's CA, which the source has."""
+    return [
         Step(
             "authority read",
             "Cluster CA",
             (source,),
             Call("kubeadm.ca_certificate"),
             deadline_s=QUICK_S,
-            in_test_mode="say" if begin else "ask",
+            in_test_mode=in_test_mode,
             reason="load balancers check the API servers' certificates with it",
         ),
         Step(
             "authority trusted",
             "HAProxy checks with the cluster CA",
-            picture.table.load_balancers,
+            table.load_balancers,
             _trust_call,
             deadline_s=QUICK_S,
-            in_test_mode="say" if begin else "ask",
+            in_test_mode=in_test_mode,
         ),
     ]
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from saltern.plan import CONTROL_PLANE, LOAD_BALANCER, WORKER, PlanError, Table, apply_call
 from saltern.steps import Call, Problem, Step
@@ -37,21 +37,26 @@ class Request:
         drain_s: seconds that the pods of a node may take to move.
     """
 
+    what: ClassVar[str] = "removed"
+    code: ClassVar[str] = REFUSED
+
     names: tuple[str, ...]
     confirmed: bool = False
     force: bool = False
     drain_s: int = DRAIN_S
 
     @classmethod
-    def of(cls, pillar: Mapping[str, Any]) -> Request:
+    def of(cls, pillar: Mapping[str, Any]) -> Self:
         """Read the pillar of the call. Raises PlanError that says what to type."""
         names = pillar.get("nodes") or ([pillar["node"]] if pillar.get("node") else [])
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise PlanError(f"which node is to be removed is not said: add {example({'node': 'NAME'})}", REFUSED)
+            text = f"which node is to be {cls.what} is not said: add {example({'node': 'NAME'})}"
+            raise PlanError(text, cls.code)
         drain_s = pillar.get("drain_timeout_s", DRAIN_S)
         if not isinstance(drain_s, int) or isinstance(drain_s, bool) or drain_s <= 0:
-            raise PlanError(f"drain_timeout_s is {drain_s!r}: write a number of seconds, e.g. {DRAIN_S}", REFUSED)
-        return cls(tuple(dict.fromkeys(names)), switch(pillar, "confirm"), switch(pillar, "force"), drain_s)
+            raise PlanError(f"drain_timeout_s is {drain_s!r}: write a number of seconds, e.g. {DRAIN_S}", cls.code)
+        confirmed, force = switch(pillar, "confirm", cls.code), switch(pillar, "force", cls.code)
+        return cls(tuple(dict.fromkeys(names)), confirmed, force, drain_s)
 
     def pillar(self, **more: Any) -> dict[str, Any]:
         """The pillar by which this request is made again."""
@@ -60,11 +65,11 @@ class Request:
         return who | ({"force": True} if self.force else {}) | drain | more
 
 
-def switch(pillar: Mapping[str, Any], key: str) -> bool:
+def switch(pillar: Mapping[str, Any], key: str, code: str = REFUSED) -> bool:
     """A switch of the pillar: true, false or absent. Raises PlanError for a text that only looks like one."""
     value = pillar.get(key, False)
     if not isinstance(value, bool):
-        raise PlanError(f'{key} is {value!r}, which is neither true nor false: write {{"{key}": true}}', REFUSED)
+        raise PlanError(f'{key} is {value!r}, which is neither true nor false: write {{"{key}": true}}', code)
     return value
 
 
@@ -125,6 +130,7 @@ class Picture:
         members: etcd's members as ``etcd_member.standing`` reports them.
         balancers: load balancer that stays -> its HAProxy settings without the servers that leave; only of those that
             have such servers.
+        status: control-plane node -> what ``kubeadm.status`` reports there, of those that were asked and answer.
     """
 
     table: Table
@@ -132,6 +138,7 @@ class Picture:
     source: str
     members: Sequence[Mapping[str, Any]] = ()
     balancers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    status: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,7 +160,7 @@ class Picture:
 
 def refusals(picture: Picture, force: bool) -> list[Problem]:
     """Everything that forbids this removal, [] when nothing does."""
-    return [*_enough_left(picture), *_quorum(picture), *_dead(picture, force), *_lonely_pods(picture)]
+    return [*_enough_left(picture), *learning(picture), *_quorum(picture), *unwilling(picture, force)]
 
 
 def _enough_left(picture: Picture) -> Iterator[Problem]:
@@ -168,14 +175,19 @@ def _enough_left(picture: Picture) -> Iterator[Problem]:
             yield Problem(", ".join(losing), STEP, cause, remedy, code=REFUSED)
 
 
-def _quorum(picture: Picture) -> Iterator[Problem]:
-    """After each removal more than half of etcd's voting members have to answer; no other change is under way."""
+def learning(picture: Picture) -> Iterator[Problem]:
+    """No member leaves etcd while another one comes."""
     leaving = [node.name for node in picture.control_plane]
     learners = [_member_name(m) for m in picture.members if m["learner"] and m["name"] not in leaving]
     if leaving and learners:
         cause = f"{', '.join(learners)} is a learner of etcd: another node is joining, and etcd changes one at a time"
         remedy = "wait until it has joined: salt-run cluster.status"
         yield Problem(", ".join(leaving), STEP, cause, remedy, code=REFUSED)
+
+
+def _quorum(picture: Picture) -> Iterator[Problem]:
+    """After each removal more than half of etcd's voting members have to answer."""
+    leaving = [node.name for node in picture.control_plane]
     voting = {m["name"]: bool(m["healthy"]) for m in picture.members if not m["learner"]}
     for name in leaving:
         voting.pop(name, None)
@@ -200,6 +212,12 @@ def _member_name(member: Mapping[str, Any]) -> str:
     return str(member["name"] or ", ".join(member["peer_urls"]))
 
 
+def unwilling(picture: Picture, force: bool) -> Iterator[Problem]:
+    """What of the nodes themselves forbids that they go: silence without ``force``, pods that nothing makes again."""
+    yield from _dead(picture, force)
+    yield from _lonely_pods(picture)
+
+
 def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
     """A node whose kubelet is silent cannot be drained; one whose machine is gone does not come back either."""
     for node in picture.leaving:
@@ -212,7 +230,7 @@ def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
             why = f"is not Ready ({node.facts['reason']})" if node.runs else "its machine is off"
             cause = f"{why}: its pods cannot be moved, only given up"
             pillar = example({"node": node.name, "force": True})
-            remedy = f"bring it back (salt-cloud -a start {node.name}), or remove it as it is: {pillar}"
+            remedy = f"bring it back (salt-cloud -a start {node.name}), or go on without it: {pillar}"
             yield Problem(node.name, STEP, cause, remedy, code=REFUSED)
 
 

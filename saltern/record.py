@@ -204,6 +204,11 @@ class Record:
         self.data["stages"].append(stage | facts)
         self.save()
 
+    def note(self, **facts: Any) -> None:
+        """Add what a run that goes on after this one has to know."""
+        self.data |= facts
+        self.save()
+
     def close(self, result: str, seconds: float, problems: list[Problem] | None = None) -> None:
         """End the record."""
         self.data |= {"result": result, "ended": timestamp(), "seconds": round(seconds, 1)}

@@ -13,6 +13,7 @@ from typing import Any
 
 from saltern import diagnosis, haproxy, plan_remove, readiness, removal_report, source, stages, unmake
 from saltern.answers import STATE_FUNCTIONS
+from saltern.job import Job
 from saltern.model import Cluster
 from saltern.plan import CONTROL_PLANE
 from saltern.plan_remove import NONE, OWN, REFUSED, STEP, WRITTEN, Leaving, Picture, Request
@@ -63,17 +64,7 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
         salt_cloud: the command with its configuration.
     """
     removal = _removal(run)
-    names = removal.request.names
-    origin = _source(run, names)
-    standing, members = _reported(run, origin, names)
-    machines = unmake.existing(run, salt_cloud)
-    unknown = [name for name in names if not _known(run, name, standing, members)]
-    if unknown:
-        raise StageError(*(_unknown(name) for name in unknown))
-    running = answering_of(run, [name for name in names if name not in machines])
-    known = [_leaving(run, name, standing[name], machines.get(name)) for name in names]
-    leaving = tuple(replace(node, answers=node.name in running) for node in known)
-    removal.picture = Picture(run.table, leaving, origin, members, balancers(run.cluster, leaving))
+    removal.picture = pictured(run, salt_cloud, removal.request.names)
     problems = plan_remove.refusals(removal.picture, removal.request.force)
     if problems:
         raise StageError(*problems)
@@ -87,25 +78,59 @@ def _removal(run: Run) -> Removal:
     return run.removal
 
 
-def _source(run: Run, leaving: Sequence[str]) -> str:
-    """The first healthy control-plane node that stays. Raises StageError when there is none."""
-    status: dict[str, dict[str, Any]] = {}
-    candidates = [name for name in run.table.control_plane if name not in leaving]
-    answering = answering_of(run, candidates)
-    asked = tuple(name for name in candidates if name in answering)
-    if asked:
-        readiness.synchronised(run, asked)
-        step = Step("status", "Cluster membership", asked, Call("kubeadm.status"), deadline_s=FACTS_S)
-        answers = readiness.run_steps(run, [step])["status"].answers
-        status = {name: answers[name].value for name in asked}
-        healthy = [name for name in asked if status[name].get("healthy")]
-        if healthy:
-            return healthy[0]
-    found = diagnosis.of_status(status, candidates)
-    cause = f"no control-plane node would stay that is healthy{found.note}: nothing could be asked of the cluster"
+def pictured(run: Run, salt_cloud: Sequence[str], names: Sequence[str], all_at_once: bool = True) -> Picture:
+    """What is known of nodes that are to leave. Raises StageError for names that are nobody's.
+
+    Args:
+        run: the run.
+        salt_cloud: the command with its configuration.
+        names: of the nodes.
+        all_at_once: they leave together, so none of them can be asked for the rest.
+    """
+    status = membership(run, [name for name in run.table.control_plane if not (all_at_once and name in names)])
+    origin = whom_to_ask(run, status, names)
+    standing, members = _reported(run, origin, names)
+    machines = unmake.existing(run, salt_cloud)
+    unknown = [name for name in names if not _known(run, name, standing, members)]
+    if unknown:
+        raise StageError(*(_unknown(name) for name in unknown))
+    running = answering_of(run, [name for name in names if name not in machines])
+    known = [_leaving(run, name, standing.get(name, {}), machines.get(name)) for name in names]
+    leaving = tuple(replace(node, answers=node.name in running) for node in known)
+    return Picture(run.table, leaving, origin, members, balancers(run.cluster, leaving), status)
+
+
+def membership(run: Run, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What ``kubeadm.status`` says on each of these nodes that answers."""
+    answering = answering_of(run, names)
+    asked = tuple(name for name in names if name in answering)
+    if not asked:
+        return {}
+    readiness.synchronised(run, asked)
+    step = Step("status", "Cluster membership", asked, Call("kubeadm.status"), deadline_s=FACTS_S)
+    return {name: answer.value for name, answer in readiness.run_steps(run, [step])["status"].answers.items()}
+
+
+def whom_to_ask(run: Run, status: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
+    """The first healthy control-plane node; for load balancers, which may be why none is, the first member.
+
+    Raises StageError when there is none.
+    """
+    enough = "healthy" if in_kubernetes(run, names) else "joined"
+    found = [name for name in run.table.control_plane if status.get(name, {}).get(enough)]
+    if found:
+        return found[0]
+    candidates = [name for name in run.table.control_plane if name not in names]
+    lost = diagnosis.of_status(status, run.table.control_plane)
+    cause = f"no control-plane node would stay that is healthy{lost.note}: nothing could be asked of the cluster"
     who = ", ".join(candidates) or "every control-plane node is to leave"
     remedy = f"({who}) see: salt-run cluster.status; when etcd has lost its quorum, a removal makes it worse"
-    raise StageError(Problem("", STEP, cause, remedy, code=found.code))
+    raise StageError(Problem("", STEP, cause, remedy, code=lost.code))
+
+
+def in_kubernetes(run: Run, names: Iterable[str]) -> list[str]:
+    """Those of the names that the cluster may know: all but the load balancers."""
+    return [name for name in names if name not in run.table.load_balancers]
 
 
 def answering_of(run: Run, names: Sequence[str]) -> set[str]:
@@ -115,9 +140,12 @@ def answering_of(run: Run, names: Sequence[str]) -> set[str]:
 
 
 def _reported(run: Run, origin: str, names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the cluster says of the nodes, and of etcd's members."""
+    """What the cluster says of the nodes, and of etcd's members; for load balancers alone the API is not needed."""
+    asked = in_kubernetes(run, names)
+    if not asked:
+        return {}, []
     steps = [
-        Step("standing", "What the nodes carry", (origin,), Call("kube_node.standing", kwarg={"names": list(names)})),
+        Step("standing", "What the nodes carry", (origin,), Call("kube_node.standing", kwarg={"names": asked})),
         Step("members", "etcd's members", (origin,), Call("etcd_member.standing")),
     ]
     outcomes = readiness.run_steps(run, steps)
@@ -126,7 +154,7 @@ def _reported(run: Run, origin: str, names: Sequence[str]) -> tuple[dict[str, An
 
 def _known(run: Run, name: str, standing: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> bool:
     in_etcd = any(member["name"] == name for member in members)
-    return name in run.cluster.nodes or standing[name]["registered"] or in_etcd
+    return name in run.cluster.nodes or in_etcd or bool(standing[name]["registered"])
 
 
 def _unknown(name: str) -> Problem:
@@ -179,13 +207,33 @@ def machines_gone(run: Run, salt_cloud: Sequence[str], deadline_s: float) -> Tol
     names = _removal(run).planned.names
     if run.test:
         return Told(f"would destroy the machines of {', '.join(names)}", result=None)
-    try:
-        gone = unmake.destroy(run, salt_cloud, names, deadline_s)
-    except StageError:
-        if run.job:
-            run.job.clean_up()
-        raise
+    gone = destroyed(run, run.job, salt_cloud, names, deadline_s)
     return Told(f"destroyed {', '.join(gone)}" if gone else "no such machine", dict.fromkeys(gone, "destroyed"))
+
+
+def destroyed(
+    run: Run,
+    job: Job | None,
+    salt_cloud: Sequence[str],
+    names: Sequence[str],
+    deadline_s: float,
+    rows_stay: bool = False,
+) -> list[str]:
+    """Destroy the machines that a job has emptied; its cordons are given back when that fails. Returns who was there.
+
+    Args:
+        run, salt_cloud, names, deadline_s, rows_stay: as for :func:`saltern.unmake.destroy`.
+        job: the job of their departure; None when nothing was to be done.
+    """
+    try:
+        gone = unmake.destroy(run, salt_cloud, names, deadline_s, rows_stay)
+    except StageError:
+        if job:
+            job.clean_up()
+        raise
+    if job:
+        job.commit()
+    return gone
 
 
 def forgotten(run: Run) -> Told:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from saltern.plan import CONTROL_PLANE
 from saltern.plan_remove import NONE, OWN, WRITTEN, Leaving, Picture, Request, example, quorum
@@ -19,18 +19,29 @@ def plan(cluster: str, picture: Picture, request: Request) -> str:
         picture: what is known of the nodes.
         request: what was asked for.
     """
-    parts = [f"Removal of {', '.join(picture.names)} from {cluster}:"]
-    for title, lines in (
-        ("what goes", list(_going(picture))),
-        ("what moves", list(_moving(picture))),
-        ("what is lost", list(_lost(picture))),
-        ("what to know", [*_tolerance(picture), *rows_left(picture)]),
-    ):
-        parts += [f"{title}:", *(f"{INDENT}{line}" for line in lines)] if lines else []
+    parts = going(picture) | {"what to know": [*_tolerance(picture), *rows_left(picture)]}
+    head = f"Removal of {', '.join(picture.names)} from {cluster}:"
+    return assembled(head, parts, "orchestrate.node_remove", request)
+
+
+def going(picture: Picture) -> dict[str, list[str]]:
+    """What goes, moves and is lost when nodes leave: {title: lines}."""
+    return {
+        "what goes": list(_going(picture)),
+        "what moves": list(_moving(picture)),
+        "what is lost": list(_lost(picture)),
+    }
+
+
+def assembled(head: str, parts: Mapping[str, Sequence[str]], orchestration: str, request: Request) -> str:
+    """The text of a plan: its head, each part that has lines, and what to type unless that was typed already."""
+    text = [head]
+    for title, lines in parts.items():
+        text += [f"{title}:", *(f"{INDENT}{line}" for line in lines)] if lines else []
     if not request.confirmed:
-        again = f"salt-run state.orchestrate orchestrate.node_remove {example(request.pillar(confirm=True))}"
-        parts.append(f"Nothing was changed. To do it: {again}")
-    return "\n".join(parts)
+        again = f"salt-run state.orchestrate {orchestration} {example(request.pillar(confirm=True))}"
+        text.append(f"Nothing was changed. To do it: {again}")
+    return "\n".join(text)
 
 
 def _going(picture: Picture) -> Iterator[str]:

@@ -24,6 +24,8 @@ from typing import Any
 import yaml
 
 DIRECTORY = "nodes.d"
+# Environment of a salt-cloud -d: whose row stays, because the machine is made again (orchestrate.node_replace).
+KEPT_VARIABLE = "SALTERN_KEPT_ROW"
 SUFFIX = ".yml"
 # RFC 1123, as for every name of the definition; here it also keeps a name from leaving the directory.
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

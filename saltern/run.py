@@ -22,6 +22,7 @@ from saltern.steps import Outcome, Patience, Problem, StepError, Transport, Tran
 if TYPE_CHECKING:
     from saltern.addition import Addition
     from saltern.removal import Removal
+    from saltern.replacement import Replacement
     from saltern.teardown import Teardown
 
 
@@ -140,6 +141,7 @@ class Run:
         self.left_over = False
         self.addition: Addition | None = None
         self.removal: Removal | None = None
+        self.replacement: Replacement | None = None
         self.teardown: Teardown | None = None
         self.record: record.Record | None = None
         self.lock: record.Lock | None = None

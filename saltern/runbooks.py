@@ -86,6 +86,9 @@ OTHER_CODES: dict[str, str] = {
     "service-not-answering": "The test service does not answer on its address",
     "addition-refused": "A node cannot be added now",
     "removal-refused": "Nodes may not be removed, or not now",
+    "replacement-refused": "A node may not be replaced, or not now",
+    "replacement-not-whole": "The control plane is not whole after a replacement",
+    "server-not-up": "HAProxy sends an API server nothing",
     "node-not-drained": "The pods of a node did not move",
     "etcd-member-not-removed": "A member of etcd could not be removed",
     # how it stands
@@ -136,6 +139,7 @@ _STATE_MODULES = {
 # The same for functions that a run calls on nodes; the others have the general "call-failed".
 _FUNCTIONS = {
     "etcd_member.remove": "etcd-member-not-removed",
+    "haproxy.wait_up": "server-not-up",
     "kube_node.drain": "node-not-drained",
     "kube.wait_load_balancer": "service-without-address",
     "kube.wait_nodes_ready": "nodes-not-ready",

@@ -86,6 +86,19 @@ def machines(run: Run, salt_cloud: Sequence[str], map_file: str, deadline_s: flo
         command = " ".join(cloud.create_command(salt_cloud, map_file))
         would = f"{command} would create what Proxmox does not have; what is switched off would be started"
         return Told(f"no answer from {', '.join(absent)}: {would}", result=None)
+    return made(run, salt_cloud, map_file, absent, deadline_s)
+
+
+def made(run: Run, salt_cloud: Sequence[str], map_file: str, absent: Sequence[str], deadline_s: float) -> Told:
+    """The machines of a map exist, and of the absent ones none is switched off.
+
+    Args:
+        run: the run.
+        salt_cloud: the command with its configuration, as a list of arguments.
+        map_file: path of the map.
+        absent: machines whose minions do not answer.
+        deadline_s: seconds for all machines together.
+    """
     created = cloud.create(run, cloud.create_command(salt_cloud, map_file), deadline_s)
     started = cloud.start_stopped(run, salt_cloud, [node for node in absent if node not in created])
     changes = dict.fromkeys(created, "created") | dict.fromkeys(started, "started")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from saltern.machines import NO_SALT_CLOUD, asked, ended, follow, json_in
-from saltern.rows import Rows
+from saltern.rows import KEPT_VARIABLE, Rows
 from saltern.run import Run, StageError
 from saltern.steps import Problem
 
@@ -28,7 +28,9 @@ def existing(run: Run, salt_cloud: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {name: dict(entry) for name, entry in _entries(out) if isinstance(entry, Mapping)}
 
 
-def destroy(run: Run, salt_cloud: Sequence[str], names: Sequence[str], deadline_s: float) -> list[str]:
+def destroy(
+    run: Run, salt_cloud: Sequence[str], names: Sequence[str], deadline_s: float, rows_stay: bool = False
+) -> list[str]:
     """Destroy machines with their disks and seed images; then their minion keys and the rows that the product wrote.
 
     Args:
@@ -36,6 +38,7 @@ def destroy(run: Run, salt_cloud: Sequence[str], names: Sequence[str], deadline_
         salt_cloud: the command with its configuration.
         names: which; those that Proxmox does not have are no error.
         deadline_s: seconds for all of them together.
+        rows_stay: they are made again, so the rows that the product wrote stay.
 
     Returns:
         The machines that were there.
@@ -48,24 +51,26 @@ def destroy(run: Run, salt_cloud: Sequence[str], names: Sequence[str], deadline_
     deadline = run.clock() + deadline_s
     failed: list[Problem] = []
     for name in names:
-        problem = _destroyed(run, salt_cloud, name, deadline - run.clock()) if name in there else None
+        left_s = deadline - run.clock()
+        problem = _destroyed(run, salt_cloud, name, left_s, rows_stay) if name in there else None
         if problem:
             failed.append(problem)
             continue
         run.master.forget_key(name)
-        Rows(run.state_dir, run.cluster.name).remove(name)
+        if not rows_stay:
+            Rows(run.state_dir, run.cluster.name).remove(name)
     if failed:
         raise StageError(*failed)
     return there
 
 
-def _destroyed(run: Run, salt_cloud: Sequence[str], name: str, left_s: float) -> Problem | None:
+def _destroyed(run: Run, salt_cloud: Sequence[str], name: str, left_s: float, row_stays: bool) -> Problem | None:
     """Have one machine destroyed; why that failed, or None.
 
     One at a time: of several in parallel (-P) salt-cloud removes the keys even of those that it could not destroy.
     """
     command = [*salt_cloud, "-d", "-y", name, "--out=json"]
-    code, out, err = follow(run, command, left_s)
+    code, out, err = follow(run, command, left_s, {KEPT_VARIABLE: name} if row_stays else {})
     if code == 0 and name in dict(_entries(out)):
         return None
     whole = ended(run.again, command, code or 0, err or out)

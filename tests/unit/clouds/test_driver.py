@@ -15,7 +15,7 @@ from salt.exceptions import SaltCloudNotFound, SaltCloudSystemExit
 from salt.utils.context import func_globals_inject
 
 from saltern.proxmox.journal import Journal
-from saltern.rows import Rows
+from saltern.rows import KEPT_VARIABLE, Rows
 from tests.unit.clouds.fake_proxmox import FakeProxmox, Guest
 
 ALIAS = "my-proxmox-config"
@@ -139,6 +139,19 @@ def test_a_worker_without_a_row_gets_one_and_loses_it_with_its_machine(
     removed = call("destroy", "saw-k8s-w-05")["removed"]
     assert removed[-1] == "its row of the table, which salt-cloud had written"
     assert rows.rows() == {}
+
+
+def test_a_row_stays_when_a_job_makes_the_machine_again(
+    call: Call, booting: FakeProxmox, vm: dict[str, Any], opts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Rows(opts["saltern"]["state_dir"], "saw-k8s")
+    sized = {"cpus": 2, "memory_gib": 16, "disk_gib": 20}
+    for name in ("saw-k8s-w-05", "saw-k8s-w-06"):
+        call("create", vm | sized | {"name": name})
+    monkeypatch.setenv(KEPT_VARIABLE, "saw-k8s-w-05")
+    assert call("destroy", "saw-k8s-w-05")["removed"][-1] == "minion key"
+    call("destroy", "saw-k8s-w-06")
+    assert list(rows.rows()) == ["saw-k8s-w-05"], "only the row of that name"
 
 
 def test_the_operator_is_told_each_step(

@@ -269,6 +269,25 @@ def test_interrupted_jobs_clean_up_only(stage):
     assert stage.clock.now < 10
 
 
+def test_a_job_that_is_interrupted_while_it_sends_cleans_up_too(stage, monkeypatch):
+    """Ctrl-C may come before anybody is known to have been asked."""
+    job = stage.job(step("a", "n1"), step("tidy", "n1", after=("a",), undo=True))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage.master, "publish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        job.run()
+    (problem,) = job.clean_up()
+    assert (problem.cause, problem.code) == ("given up: the job was interrupted", "run-interrupted")
+    assert stage.order() == ["fun.tidy"]
+
+
+def test_what_is_committed_is_not_taken_back(stage):
+    job = stage.job(step("a"), step("back", after=("a",), undo=True))
+    job.run()
+    job.commit()
+    assert job.clean_up() == []
+    assert stage.order() == ["fun.a"]
+
+
 def test_clean_up_of_a_job_that_owes_nothing_starts_nothing(stage):
     job = stage.job(step("a"), step("b", after=("a",)), step("clean", after=("b",), always=True))
     job.run(until=["a"])

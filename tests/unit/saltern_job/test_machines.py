@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from saltern import machines
 from saltern.run import StageError
@@ -85,6 +87,13 @@ def test_salt_cloud_is_told_which_job_calls_it(tmp_path):
     script = """import json, os; print(json.dumps({os.environ["SALTERN_JOB"]: {"id": 1}}))"""
     made = machines.create(Scene(tmp_path).run, [sys.executable, "-c", script], PATIENT_S)
     assert made == ["orchestrate.cluster"]
+
+
+def test_a_map_of_some_machines_is_what_salt_clouds_renderer_reads_and_goes_afterwards():
+    with machines.map_of({"m1": "control_plane", "w1": "worker", "m2": "control_plane"}) as path:
+        assert yaml.safe_load(Path(path).read_text()) == {"control_plane": ["m1", "m2"], "worker": ["w1"]}
+        assert path.endswith(".map")
+    assert not Path(path).exists()
 
 
 def test_a_salt_cloud_that_is_not_there_is_named(tmp_path):
