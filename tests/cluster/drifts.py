@@ -147,8 +147,11 @@ def _directories(node: Node, chunk: Chunk) -> Iterator[Drift]:
 
 @drifts_of("os_package.settled")
 def _packages(node: Node, chunk: Chunk) -> Iterator[Drift]:
-    # The last one: the first ones are what others depend on.
-    package = next(name for name in reversed(chunk["packages"]) if name not in ("nftables", "chrony"))
+    # The last one: the first ones are what others depend on. Not one with a unit, whose drifts are the unit's; a load
+    # balancer has no others.
+    package = next((name for name in reversed(chunk["packages"]) if name not in ("nftables", "chrony")), None)
+    if package is None:
+        return
     seen = f"dpkg-query --show --showformat '${{db:Status-Status}} ${{Version}}' {package}"
     remove = f"DEBIAN_FRONTEND=noninteractive dpkg --force-depends --remove {package}"
     yield Drift(chunk["__id__"], f"package {package} removed", REMOVED, remove, seen)
