@@ -20,7 +20,7 @@ REQUEST_TIMEOUT = "--request-timeout=15s"
 # leader, or HAProxy learns that a server has gone. These are client-go's and etcd's words for it; none is an answer.
 LOST_ON_THE_WAY = re.compile(
     r": EOF$|unexpected EOF|connection refused|was refused|connection reset|client connection lost|no route to host"
-    r"|i/o timeout|TLS handshake timeout|Client\.Timeout exceeded|ServiceUnavailable"
+    r"|failed to download openapi|i/o timeout|TLS handshake timeout|Client\.Timeout exceeded|ServiceUnavailable"
     r"|etcdserver: (request timed out|leader changed)",
     re.MULTILINE,
 )

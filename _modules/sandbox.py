@@ -55,7 +55,8 @@ def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=(), 
         Seconds after which the tool and its children are killed.
 
     kubeconfig
-        Path for $KUBECONFIG; default the node's own admin.conf.
+        Path for $KUBECONFIG; default the node's own admin.conf, of which only the credentials count then: the server
+        is the cluster's endpoint, so a file that was changed by hand does not keep the states from mending it.
 
     inherit_fds
         File descriptors that the tool keeps open (a lock that must outlive a killed minion).
@@ -73,14 +74,17 @@ def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=(), 
         salt saw-k8s-m-01 sandbox.run kubectl '["get", "nodes"]'
     """
     binary = path("bin", tool)
+    named = kubeconfig or any(arg.startswith("--server=") for arg in args)
+    options, settings = ([], {}) if named else _towards_endpoint(tool)
+    own = args.index("--") if "--" in args else len(args)  # what follows is another program's, inside a pod
     try:
         process = subprocess.Popen(  # noqa: S603 (a fixed path of ours, no shell)
-            [binary, *args],
+            [binary, *args[:own], *options, *args[own:]],
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment(kubeconfig or path("etc", "kubernetes", "admin.conf")) | (variables or {}),
+            env=_environment(kubeconfig or path("etc", "kubernetes", "admin.conf")) | settings | (variables or {}),
             pass_fds=inherit_fds,
             start_new_session=True,  # so that a time-out reaches the tool's children too
         )
@@ -98,6 +102,15 @@ def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=(), 
             f"{__opts__['id']}: {tool} {' '.join(args[:2])} did not end within {timeout_s} s and was killed"
         ) from err
     return {"retcode": process.returncode, "stdout": stdout, "stderr": stderr}
+
+
+def _towards_endpoint(tool):
+    """(options, environment variables) by which a client of the API asks the endpoint, whatever its kubeconfig says."""
+    endpoint = __pillar__.get("saltern", {}).get("cluster", {}).get("endpoint")
+    if not endpoint:
+        return [], {}
+    url = f"https://{endpoint['address']}:{endpoint['port']}"
+    return {"kubectl": ([f"--server={url}"], {}), "helm": ([], {"HELM_KUBEAPISERVER": url})}.get(tool, ([], {}))
 
 
 def _environment(kubeconfig):

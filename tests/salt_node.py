@@ -26,7 +26,11 @@ for word in sys.argv[1:]:
     path = pathlib.Path(word.partition("=")[2])
     if word.startswith("--config=") and path.is_file():
         files[str(path)] = {{"mode": oct(path.stat().st_mode & 0o7777), "text": path.read_text()}}
+# What every client of the API is told alike is apart: no test of a call has to repeat it.
+servers = [word for word in sys.argv if word == {to_endpoint!r}] + [os.environ.get("HELM_KUBEAPISERVER")]
+sys.argv = [word for word in sys.argv if word != {to_endpoint!r}]
 call = {{"argv": sys.argv, "stdin": stdin, "files": files, "kubeconfig": os.environ.get("KUBECONFIG")}}
+call["server"] = (servers[0] or "").removeprefix("--server=")
 with log.open("a") as out:
     out.write(json.dumps(call) + "\\n")
 {script}
@@ -83,11 +87,15 @@ class Node:
     def tool(self, name: str, script: str = "") -> None:
         """Put a fake tool into the sandbox; `script` is Python that sees `call` and may print and exit."""
         path = self.sandbox / "bin" / name
-        path.write_text(FAKE_TOOL.format(python=sys.executable, log=str(self.tool_log), script=script))
+        endpoint = self.pillar["saltern"].get("cluster", {}).get("endpoint") or {"address": "", "port": ""}
+        to_endpoint = f"--server=https://{endpoint['address']}:{endpoint['port']}"
+        path.write_text(
+            FAKE_TOOL.format(python=sys.executable, log=str(self.tool_log), script=script, to_endpoint=to_endpoint)
+        )
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     def calls(self, tool: str | None = None) -> list[dict[str, Any]]:
-        """What fake tools were called with, in order: `argv`, `stdin`, `files` (mode and text), `kubeconfig`."""
+        """What fake tools were called with: `argv`, `stdin`, `files` (mode and text), `kubeconfig`, `server`."""
         lines = self.tool_log.read_text().splitlines() if self.tool_log.exists() else []
         calls = [json.loads(line) for line in lines]
         return [call for call in calls if tool is None or Path(call["argv"][0]).name == tool]

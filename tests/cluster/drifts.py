@@ -32,6 +32,9 @@ WITHOUT_DRIFT = {
     "last_apply.recorded": "writes down what a run applied",
     "original.kept": "keeps what was there before the first change",
 }
+# A copy of admin.conf, which may drift itself meanwhile: `seen` must not wait for a server that is not there.
+KUBECONFIG = "/run/drift-admin.conf"
+KUBECTL = f"KUBECONFIG={KUBECONFIG} kubectl"
 # Profiles hold keys that decide whether packets are forwarded at all; a drift of theirs is an outage of its own, which
 # the mending is not to be blamed for: only where no pod of a service runs.
 FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
@@ -409,13 +412,12 @@ def _release(node: Node, chunk: Chunk) -> Iterator[Drift]:
     name, namespace = chunk["name"], chunk["namespace"]
     if name not in RELEASE_VALUES:
         raise LookupError(f"no drift for release {name}: add a harmless value of it to RELEASE_VALUES of {__name__}")
-    helm = f"KUBECONFIG=/etc/kubernetes/admin.conf HOME=/root helm --namespace {namespace}"
+    helm = f"KUBECONFIG={KUBECONFIG} HOME=/root helm --namespace {namespace}"
     options = f"--reuse-values --force-conflicts --set {RELEASE_VALUES[name]} --output json"
     act, seen = f"{helm} upgrade {name} {chunk['chart']} {options} > /dev/null", f"{helm} get values {name}"
     yield Drift(chunk["__id__"], f"{name}: {RELEASE_VALUES[name]}", EDITED, act, seen)
 
 
-KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 SHOWN = "--output=jsonpath='{.spec}{.metadata.labels}'"
 
 
@@ -461,11 +463,13 @@ def script(drifts: Sequence[Drift], *parts: str) -> str:
     parts: of ``act``, ``seen`` and ``tidy``; one may come twice, and is then told as ``seen0`` and ``seen2``.
     """
     lines = ["export LC_ALL=C PATH=/opt/sandbox/bin:/opt/sandbox/usr/local/bin:$PATH"]
+    lines.append(f"install -m 0600 /etc/kubernetes/admin.conf {KUBECONFIG} 2>/dev/null")
     for place, part in enumerate(parts):
         for number, drift in enumerate(drifts):
             wanted = shlex.quote(getattr(drift, part) or "true")
             lines.append(f"out=$(bash -c {wanted} 2>&1 | base64 -w0; exit ${{PIPESTATUS[0]}})")
             lines.append(f"echo {part}{place} {number} $? $out")
+    lines.append(f"rm -f {KUBECONFIG}")
     return "\n".join(lines)
 
 
