@@ -28,6 +28,7 @@ call needs are listed in docs/production.md.
 
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ import salt.client
 import salt.config
 import salt.utils.cloud
 import salt.utils.event
-from salt.exceptions import SaltClientError, SaltCloudNotFound, SaltCloudSystemExit
+from salt.exceptions import SaltCloudNotFound, SaltCloudSystemExit, SaltException
 
 # The package saltern lies beside this folder (module_dirs names the checkout), whether or not it is installed.
 CHECKOUT = str(Path(__file__).resolve().parent.parent)
@@ -480,15 +481,18 @@ class _Minions:
             ) from err
 
     def _answered(self, bus, opts, name, timeout_s):
-        if bus.get_event(wait=timeout_s, tag=f"salt/minion/{name}/start", match_type="startswith") is not None:
-            return True
-        # The event is sent once; a master that was restarted at that moment has lost it.
-        with salt.client.get_local_client(mopts=opts) as client:
-            try:
-                return bool(client.cmd(name, "test.ping", timeout=_MASTER_ANSWERS_S))
-            except SaltClientError as err:
-                log.debug("Asking the minion %s failed: %s", name, err)
-                return False
+        """Whether the minion starts, or answers a ping, within that time.
+
+        Its start is told once, and a master that was restarted at that moment has lost it: so it is pinged as well. A
+        ping is lost on a minion that is not connected yet, and is not waited for: its answer is an event, too.
+        """
+        try:
+            with salt.client.get_local_client(mopts=opts) as client:
+                client.run_job(name, "test.ping")
+        except SaltException as err:
+            log.debug("Asking the minion %s failed: %s", name, err)
+        heard = rf"^salt/(minion/{re.escape(name)}/start|job/\d+/ret/{re.escape(name)})$"
+        return bus.get_event(wait=timeout_s, tag=heard, match_type="regex") is not None
 
 
 class _Silent(_Minions):

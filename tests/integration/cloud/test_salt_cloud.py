@@ -19,6 +19,7 @@ from proxmoxer import ProxmoxAPI
 from saltern import unmake
 from saltern.run import Run, StageError
 from tests.integration.cloud.conftest import CHECKOUT, NAMES, SALT_CLOUD, Proxmox, Result
+from tests.integration.cloud.machines import MUTE
 
 MAP = str(CHECKOUT / "cloud.maps.d" / "cluster.map")
 PROVIDER = "my-proxmox-config"
@@ -315,6 +316,31 @@ def test_a_failed_create_says_so_and_leaves_nothing(
     assert "cloud-w-06" not in machines()
     assert "cloud-w-06" not in accepted_keys()
     assert proxmox.images() == []
+
+
+def test_a_machine_that_never_answers_is_named_and_leaves_nothing(
+    salt_cloud: SaltCloud,
+    proxmox: Proxmox,
+    machines: Callable[[], dict[str, Any]],
+    accepted_keys: Callable[[], list[str]],
+) -> None:
+    mute = proxmox.machines / MUTE
+    mute.touch()
+    try:
+        done = salt_cloud("-p", "worker", "cloud-w-06", provider_changes={"answer_timeout_s": 1})
+    finally:
+        mute.unlink()
+    assert done.returncode != 0
+    assert "cloud-w-06 was not created. Waiting for cloud-w-06" in done.stderr
+    assert "its minion did not answer within 1 s; Proxmox has the machine as running" in done.stderr
+    assert "its guest agent reports 192.168.100.160. Look at its console" in done.stderr
+    assert "docs/runbooks/machine-silent.md" in done.stderr
+    assert "cloud-w-06" not in machines()
+    assert "cloud-w-06" not in accepted_keys()
+    assert proxmox.images() == []
+
+    assert salt_cloud("-p", "worker", "cloud-w-06").data["cloud-w-06"]["private_ips"] == ["192.168.100.160"]
+    salt_cloud("-d", "cloud-w-06", "-y")
 
 
 def test_a_killed_create_is_made_anew(
