@@ -23,7 +23,7 @@ would be done on which nodes, and why.
 from pathlib import Path
 
 try:
-    from saltern import addition, commands, readiness, removal, replacement, stages, teardown
+    from saltern import addition, commands, readiness, rebuild, removal, replacement, stages, teardown
     from saltern.run import Run, settings
     from saltern.steps import Call
 
@@ -311,6 +311,37 @@ def teardown_machines_gone(name, deadline_s=600):
         Seconds for the machines of one role.
     """
     return _stage(name, lambda run: teardown.machines_gone(run, _salt_cloud(), deadline_s))
+
+
+def rebuild_begun(name):
+    """As :func:`teardown_begun`, for a cluster that is made anew in the same run.
+
+    name
+        The stage's title.
+
+    Pillar: ``confirm`` (the cluster's name).
+    """
+    return _stage(name, lambda run: rebuild.begin(run, __pillar__))
+
+
+def rebuild_planned(name):
+    """It is known what goes with the cluster, unless an earlier run has taken it down already.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, lambda run: rebuild.planned(run, _salt_cloud()))
+
+
+def taken_down(name, deadline_s=600):
+    """Every machine of the table is destroyed, so that all are made anew.
+
+    name
+        The stage's title.
+    deadline_s
+        Seconds for the machines of one role.
+    """
+    return _stage(name, lambda run: rebuild.taken_down(run, _salt_cloud(), deadline_s))
 
 
 def end(name):

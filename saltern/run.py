@@ -21,6 +21,7 @@ from saltern.steps import Outcome, Patience, Problem, StepError, Transport, Tran
 
 if TYPE_CHECKING:
     from saltern.addition import Addition
+    from saltern.rebuild import Rebuild
     from saltern.removal import Removal
     from saltern.replacement import Replacement
     from saltern.teardown import Teardown
@@ -139,7 +140,10 @@ class Run:
         self.answering: set[str] = set()
         self.status: dict[str, dict[str, Any]] = {}
         self.left_over = False
+        # What a dry run says of all stages that follow: they would work on what is not there yet.
+        self.foretold = ""
         self.addition: Addition | None = None
+        self.rebuild: Rebuild | None = None
         self.removal: Removal | None = None
         self.replacement: Replacement | None = None
         self.teardown: Teardown | None = None
@@ -198,6 +202,9 @@ class Run:
         """Work at one stage: announced, timed, recorded; what goes wrong is told in one message and ends the run."""
         if self.failed_stage:
             return Told(f'not begun, because "{self.failed_stage}" failed', result=False)
+        if self.foretold:
+            self.close(record.SUCCEEDED)
+            return Told(self.foretold, result=None)
         self._prefix = f"stage {self._number(title)}: {title} | "
         self.tell("begins")
         started = self.clock()

@@ -27,17 +27,19 @@ class Teardown:
 
     request: Request
     picture: Picture | None = None
+    rebuild: bool = False
 
 
-def begin(run: Run, pillar: Mapping[str, Any]) -> Told:
+def begin(run: Run, pillar: Mapping[str, Any], rebuild: bool = False) -> Told:
     """Read the request, then begin as every job does; unless the pillar names the cluster nothing will be changed.
 
     Args:
         run: the run.
         pillar: of the call: confirm (the cluster's name), keep_machines.
+        rebuild: the machines are made again at once, so rows that the product wrote stay.
     """
     request = Request.of(pillar, run.cluster.name)
-    run.teardown = Teardown(request)
+    run.teardown = Teardown(request, rebuild=rebuild)
     run.test = run.test or not request.confirmed
     run.arguments = example(request.pillar(run.cluster.name)) if request.confirmed else ""
     return stages.begin(run)
@@ -61,14 +63,12 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
     _teardown(run).picture = picture
     if request.keep_machines and silent:
         raise StageError(*(_unclean(name) for name in silent))
-    return Told("\n".join(_lines(run, picture, request)), result=None if run.test else True)
+    return Told("\n".join(_lines(run, picture, _teardown(run))), result=None if run.test else True)
 
 
 def _teardown(run: Run) -> Teardown:
     if run.teardown is None:
-        raise StageError(
-            Problem("", STEP, "nothing was asked for", "put stage.teardown_begun before it", code=REFUSED)
-        )
+        raise StageError(Problem("", STEP, "nothing was asked for", "put stage.teardown_begun before it", code=REFUSED))
     return run.teardown
 
 
@@ -104,10 +104,10 @@ def _unclean(name: str) -> Problem:
     return Problem(name, STEP, cause, remedy, code="minion-silent")
 
 
-def _lines(run: Run, picture: Picture, request: Request) -> Iterator[str]:
+def _lines(run: Run, picture: Picture, teardown: Teardown) -> Iterator[str]:
     """What an operator reads before a cluster goes."""
-    name, table = run.cluster.name, picture.table
-    yield f"Teardown of {name}: {len(table.all)} nodes."
+    name, table, request = run.cluster.name, picture.table, teardown.request
+    yield f"{'Rebuild' if teardown.rebuild else 'Teardown'} of {name}: {len(table.all)} nodes."
     yield "what goes:"
     if request.keep_machines:
         yield f"{INDENT}the cluster, off the machines {', '.join(table.all)}, which stay as they were before it"
@@ -116,13 +116,14 @@ def _lines(run: Run, picture: Picture, request: Request) -> Iterator[str]:
         rows = [row for row in Rows(run.state_dir, name).rows() if row in table.all]
         yield from (f"{INDENT}machine {row['id']} ({node}) with its disks" for node, row in picture.machines.items())
         yield f"{INDENT}minion keys of {', '.join(table.all)}"
-        yield from [f"{INDENT}rows that the product wrote: {', '.join(rows)}"] if rows else []
+        yield from [f"{INDENT}rows that the product wrote: {', '.join(rows)}"] if rows and not teardown.rebuild else []
         yield from [f"{INDENT}no machine on Proxmox: {', '.join(missing)}"] if missing else []
     yield "what is lost:"
     yield f"{INDENT}every object of the cluster: etcd is wiped with its nodes"
     yield from (f"{INDENT}{line}" for line in _lost(picture))
     yield "what stays:"
-    yield f"{INDENT}the table: orchestrate.cluster makes the cluster anew from it"
+    maker = "this run" if teardown.rebuild else "orchestrate.cluster"
+    yield f"{INDENT}the table: {maker} makes the cluster anew from it"
     if not request.confirmed:
         again = f"salt-run state.orchestrate {run.orchestration} {example(request.pillar(name))}"
         yield f"Nothing was changed. To do it: {again}"
@@ -172,5 +173,5 @@ def machines_gone(run: Run, salt_cloud: Sequence[str], deadline_s: float) -> Tol
         return Told(f"would destroy {', '.join(table.all)}", result=None)
     gone: list[str] = []
     for names in (table.workers, table.control_plane, table.load_balancers):
-        gone += unmake.destroy(run, salt_cloud, names, deadline_s)
+        gone += unmake.destroy(run, salt_cloud, names, deadline_s, rows_stay=_teardown(run).rebuild)
     return Told(f"destroyed {', '.join(gone)}" if gone else "no such machines", dict.fromkeys(gone, "destroyed"))

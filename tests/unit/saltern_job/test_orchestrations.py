@@ -40,7 +40,7 @@ def test_every_stage_exists_and_fails_hard(path):
 def test_the_bring_up_waits_for_every_stage_of_the_plan_in_its_order():
     called = [
         argument["stage"]
-        for function, arguments in states(CHECKOUT / "orchestrate" / "cluster.sls").values()
+        for function, arguments in states(CHECKOUT / "orchestrate" / "stages" / "brought_up.sls").values()
         if function == "stage.reached"
         for argument in arguments
         if "stage" in argument
