@@ -8,7 +8,7 @@ control-plane node only while all others are whole. So etcd never has more than 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -90,14 +90,21 @@ class Progress:
         return cls({name: fingerprint(keys.get(name)) for name in names})
 
     @classmethod
-    def resumed(cls, earlier: Mapping[str, Any] | None, request: Request) -> Progress | None:
-        """What the last run (its record) left of the same request; None when that ended well, or asked for others."""
-        kept = (earlier or {}).get("replacement")
-        if not earlier or not kept or earlier["result"] == SUCCEEDED or request.anew:
-            return None
-        if set(kept["machines"]) != set(request.names):
-            return None
-        return cls(kept["machines"], tuple(kept["done"]), kept["since"] or earlier["started"])
+    def resumed(cls, runs: Iterable[Mapping[str, Any]], request: Request) -> Progress | None:
+        """What the last run that changed anything for the same request left; None when that ended well.
+
+        Args:
+            runs: the records, newest first. Those of runs that were refused keep no progress, and do not count.
+            request: what is asked for now.
+        """
+        for run in () if request.anew else runs:
+            kept = run.get("replacement")
+            if kept and set(kept["machines"]) == set(request.names):
+                ended_well = run["result"] == SUCCEEDED
+                return (
+                    None if ended_well else cls(kept["machines"], tuple(kept["done"]), kept["since"] or run["started"])
+                )
+        return None
 
     @property
     def data(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def begin(run: Run, pillar: Mapping[str, Any]) -> Told:
         )
     run.rebuild = Rebuild(taken_down_at(record.runs(run.directory), run.orchestration))
     told = teardown.begin(run, pillar, rebuild=True)
-    if run.record and run.rebuild.taken_down:
+    if run.record and run.rebuild.taken_down:  # the earlier record may be dropped before this run ends
         run.record.note(**{TAKEN_DOWN: run.rebuild.taken_down})
     return told
 

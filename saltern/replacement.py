@@ -36,7 +36,7 @@ class Replacement:
     """A replacement under way: what was asked for, how far it is, and in which order what is left of it is done."""
 
     request: Request
-    earlier: dict[str, Any] | None = None
+    earlier: Progress | None = None
     progress: Progress | None = None
     order: tuple[str, ...] = ()
 
@@ -60,8 +60,7 @@ def begin(run: Run, pillar: Mapping[str, Any]) -> Told:
     plan_replace.require_rows(run.table, request.names)
     run.test = run.test or not request.confirmed
     run.arguments = plan_remove.example(request.pillar(**({"confirm": True} if request.confirmed else {})))
-    # Before this run's own record is the last one.
-    run.replacement = Replacement(request, record.last_run(run.directory, run.orchestration))
+    run.replacement = Replacement(request, Progress.resumed(record.runs(run.directory), request))
     return stages.begin(run)
 
 
@@ -81,7 +80,7 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
     """
     wanted = _replacement(run)
     request, keys = wanted.request, run.master.keys().accepted
-    progress = Progress.resumed(wanted.earlier, request) or Progress.begun(request.names, keys)
+    progress = wanted.earlier or Progress.begun(request.names, keys)
     left = [name for name in request.names if name not in progress.done]
     half_way = tuple(name for name in left if progress.renewed(name, keys))
     picture = _pictured(run, salt_cloud, [name for name in left if name not in half_way], all_at_once=False)

@@ -161,30 +161,38 @@ def test_a_key_that_differs_is_a_new_machine():
 
 
 def test_a_run_that_was_cut_off_is_gone_on_with():
-    progress = Progress.resumed(recorded(), REQUEST)
+    progress = Progress.resumed([recorded()], REQUEST)
     assert progress is not None
     assert (progress.done, progress.since) == (("m1",), "2026-01-31T12:00:00Z")
     assert progress.machines == Progress.begun(("m1", "m2"), KEYS).machines
     later = recorded(started="2026-01-31T13:00:00Z", replacement=progress.data)
-    assert Progress.resumed(later, REQUEST) == progress, "its beginning is the first run's"
+    assert Progress.resumed([later], REQUEST) == progress, "its beginning is the first run's"
+
+
+REFUSED = {"result": "failed", "started": "2026-02-01T12:00:00Z"}  # it had not begun to change anything
+OTHERS = recorded(result="succeeded", replacement=Progress.begun(("m3",), KEYS).data)
 
 
 @pytest.mark.parametrize(
-    ("earlier", "request_"),
+    ("runs", "request_"),
     [
-        (None, REQUEST),
-        (recorded(result="succeeded"), REQUEST),
-        ({"result": "failed", "started": "x"}, REQUEST),  # it had not begun to change anything
-        (recorded(), Request(("m1",))),
-        (recorded(), replace(REQUEST, anew=True)),
+        ([], REQUEST),
+        ([REFUSED], REQUEST),
+        ([recorded(result="succeeded"), recorded()], REQUEST),
+        ([recorded()], Request(("m1",))),
+        ([recorded()], replace(REQUEST, anew=True)),
     ],
 )
-def test_all_else_begins_at_the_beginning(earlier, request_):
-    assert Progress.resumed(earlier, request_) is None
+def test_all_else_begins_at_the_beginning(runs, request_):
+    assert Progress.resumed(runs, request_) is None
+
+
+def test_runs_in_between_that_were_refused_or_were_for_others_do_not_hide_it():
+    assert Progress.resumed([REFUSED, OTHERS, recorded()], REQUEST) is not None
 
 
 def test_the_order_in_which_names_are_typed_does_not_matter_for_going_on():
-    assert Progress.resumed(recorded(), Request(("m2", "m1"))) is not None
+    assert Progress.resumed([recorded()], Request(("m2", "m1"))) is not None
 
 
 # -- a load balancer

@@ -115,6 +115,8 @@ def test_one_that_failed_when_the_machines_were_gone_does_not_take_them_down_aga
     assert [one.result for one in told] == [True] * 5, told[-1].comment
     assert told[1].comment.startswith("goes on: saw-k8s was taken down at 20")
     assert destroyed(later) == gone
+    # Records are dropped one day: each says it anew.
+    assert record.read(later.run.directory, "8")["taken_down"] == record.read(later.run.directory, "7")["taken_down"]
 
     once_more = later.again("9")
     assert [one.result for one in once_more.work()] == [True] * 5
