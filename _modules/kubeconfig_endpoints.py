@@ -142,7 +142,8 @@ def point(name):
 def restart(names):
     """
     Restart components of this node and wait until they run: the kubelet by systemd, the others by ending their
-    container, which the kubelet then starts anew. One that does not run is about to read its file anyway.
+    container, which the kubelet then starts anew. One that does not run is about to read its file anyway, and one
+    without a manifest (kubeadm.static_pods puts it back) does not come back by itself.
 
     names
         Of "kubelet", "kube-controller-manager", "kube-scheduler".
@@ -155,8 +156,8 @@ def restart(names):
 
         salt saw-k8s-m-01 kubeconfig_endpoints.restart '[kube-scheduler]'
     """
-    running = {name: containers(name) for name in names if name != "kubelet"}
-    restarted = [name for name in names if name == "kubelet" or running[name]]
+    running = {name: containers(name) for name in names if _path(f"manifests/{name}.yaml").exists()}
+    restarted = [name for name in names if name == "kubelet" or running.get(name)]
     if "kubelet" in restarted:
         __salt__["unit.act"]("restart", "kubelet.service")
     stopping = [container for ids in running.values() for container in ids]
