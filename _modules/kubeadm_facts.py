@@ -213,8 +213,11 @@ def foreign_reason(files, marker, wanted_ca_hash=None):
         return None
     ours = _own_servers()
     for name, server in files["servers"].items():
-        if server not in ours and not _trusts_this_cluster(name, files["ca_hash"]):
-            return f"{KUBERNETES_DIR}/{name} points at {server}, the endpoint of this cluster is {ours[0]}"
+        if server in ours or (proof := _trusts_this_cluster(name, files["ca_hash"])):
+            continue
+        silence = "; no API server answers that could tell whether it is this cluster's all the same"
+        reason = f"{KUBERNETES_DIR}/{name} points at {server}, the endpoint of this cluster is {ours[0]}"
+        return reason + (silence if proof is None else "")
     if wanted_ca_hash and files["ca_hash"] and files["ca_hash"] != wanted_ca_hash:
         return f"the CA on this node is {files['ca_hash']}, that of the cluster is {wanted_ca_hash}"
     if files["left"] and not files["kubelet_conf"]:
@@ -227,14 +230,22 @@ def foreign_reason(files, marker, wanted_ca_hash=None):
 def _trusts_this_cluster(name, own_ca_hash):
     """
     Whether a kubeconfig that names a strange server is this cluster's all the same, its URL merely wrong: it trusts
-    the CA of this node, and that CA did sign the endpoint's certificate.
+    the CA of this node, and that CA did sign the certificate of an API server. None when none answers.
     """
     try:
         cluster = yaml.safe_load(Path(__salt__["sandbox.path"]("etc", "kubernetes", name)).read_text())["clusters"][0]
         trusted = ca_hash(base64.b64decode(cluster["cluster"]["certificate-authority-data"]))
     except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError, ValueError):
         return False
-    return trusted == own_ca_hash and __salt__["kubeadm_facts.endpoint_trusted"]() is True
+    return trusted == own_ca_hash and _api_trusted()
+
+
+def _api_trusted():
+    """As :func:`endpoint_trusted`; while the endpoint fails over, the first control-plane node that answers is asked."""
+    rows = [row["address"] for row in _pillar()["nodes"] if row["role"] == "control_plane"]
+    places = [None, *((address, api_port()) for address in rows)]
+    answers = (__salt__["kubeadm_facts.endpoint_trusted"](*(place or ())) for place in places)
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def _own_servers():
@@ -258,10 +269,13 @@ def api_port():
     return control_plane.get("localAPIEndpoint", {}).get("bindPort", 6443)
 
 
-def endpoint_trusted():
+def endpoint_trusted(address=None, port=None):
     """
     Tell whether the endpoint's certificate is signed by the CA on this node, outdated or not; None when the endpoint
     does not answer.
+
+    address, port
+        Another place where an API server listens, instead of the endpoint.
 
     CLI Example:
 
@@ -270,11 +284,12 @@ def endpoint_trusted():
         salt saw-k8s-w-01 kubeadm_facts.endpoint_trusted
     """
     endpoint = _pillar()["cluster"]["endpoint"]
+    place = (address or endpoint["address"], port or endpoint["port"])
     try:
         context = _cluster_trust()
         context.check_hostname = False  # the question is who signed it, not which names are in it
-        with socket.create_connection((endpoint["address"], endpoint["port"]), PROBE_TIMEOUT_S) as plain:
-            context.wrap_socket(plain, server_hostname=endpoint["address"]).close()
+        with socket.create_connection(place, PROBE_TIMEOUT_S) as plain:
+            context.wrap_socket(plain, server_hostname=place[0]).close()
     except ssl.SSLCertVerificationError as err:
         return err.verify_code in OUTDATED
     except OSError:

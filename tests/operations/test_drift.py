@@ -57,8 +57,14 @@ class Drifted:
         return found
 
 
+TIMED_OUT = "28"  # curl's exit code
+
+
 class ControlPlane:
-    """Asks every API server on its own node whether it is ready, from entering the block to leaving it."""
+    """Asks every API server on its own node whether it is ready, from entering the block to leaving it.
+
+    One that refuses, or says that it is not ready, is down; one that is late on a loaded machine is not.
+    """
 
     def __init__(self, shell: Shell, addresses: Mapping[str, str]) -> None:
         self._shell, self._addresses = shell, addresses
@@ -70,12 +76,12 @@ class ControlPlane:
         config = "\n".join(
             f'url = "https://{address}:6443/readyz"\noutput = "/dev/null"' for address in self._addresses.values()
         )
-        shown = ("--insecure", "--silent", "--max-time", "2", "--parallel", "--write-out", "%{url} %{http_code}\\n")
+        shown = ("--insecure", "--silent", "--max-time", "2", "--parallel", "--write-out", "%{url} %{http_code} %{exitcode}\\n")
         while not self._stop.wait(0.3):
             done = self._shell.run("bash", "-c", 'curl "$@" --config - <<< "$0"', config, *shown, check=False)
-            answers = dict(line.split() for line in done.stdout.splitlines())
-            codes = {name: answers.get(f"https://{at}:6443/readyz") for name, at in self._addresses.items()}
-            self.down.append(tuple(name for name, code in codes.items() if code != "200"))
+            answers = {url: (code, ended) for url, code, ended in map(str.split, done.stdout.splitlines())}
+            told = {name: answers[f"https://{at}:6443/readyz"] for name, at in self._addresses.items()}
+            self.down.append(tuple(name for name, (code, ended) in told.items() if "200" != code and ended != TIMED_OUT))
 
     def __enter__(self) -> ControlPlane:
         self._thread.start()

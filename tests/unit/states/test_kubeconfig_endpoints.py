@@ -260,6 +260,33 @@ def test_a_wrong_address_is_mended_where_the_ca_proves_whose_node_it_is(
     assert (joined.servers()["scheduler.conf"] == ENDPOINT) is result
 
 
+def wrong_address(joined: ControlPlane) -> None:
+    """scheduler.conf names a strange server under the CA of this node."""
+    path, own_ca = joined.etc / "scheduler.conf", base64.b64encode(joined.ca).decode()
+    path.write_text(path.read_text().replace("Q0E=", own_ca).replace(OWN, "https://10.9.9.9:6443"))
+
+
+def test_while_the_endpoint_fails_over_any_api_server_proves_whose_node_it_is(joined: ControlPlane) -> None:
+    wrong_address(joined)
+    asked: list[tuple[Any, ...]] = []
+
+    def trusted(*place: Any) -> bool | None:
+        asked.append(place)
+        return True if place == ("192.168.100.152", 6443) else None
+
+    joined.salt["kubeadm_facts.endpoint_trusted"] = trusted
+    assert joined.endpoints()["result"] is True
+    assert asked[:3] == [(), ("192.168.100.151", 6443), ("192.168.100.152", 6443)]
+
+
+def test_an_address_that_nobody_can_judge_is_left_and_told(joined: ControlPlane) -> None:
+    wrong_address(joined)
+    joined.answers(endpoint_trusted=None)
+    ret = joined.endpoints()
+    assert ret["result"] is False
+    assert "no API server answers that could tell whether it is this cluster's all the same" in ret["comment"]
+
+
 def test_a_wrong_address_under_another_ca_is_another_clusters(joined: ControlPlane) -> None:
     path = joined.etc / "scheduler.conf"
     other_ca = base64.b64encode(certificate()).decode()
