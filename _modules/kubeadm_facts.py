@@ -241,7 +241,7 @@ def _trusts_this_cluster(name, own_ca_hash):
 
 
 def _api_trusted():
-    """As :func:`endpoint_trusted`; while the endpoint fails over, the first control-plane node that answers is asked."""
+    """As :func:`endpoint_trusted`; while the endpoint fails over, the first API server that answers is asked."""
     rows = [row["address"] for row in _pillar()["nodes"] if row["role"] == "control_plane"]
     places = [None, *((address, api_port()) for address in rows)]
     answers = (__salt__["kubeadm_facts.endpoint_trusted"](*(place or ())) for place in places)

@@ -76,12 +76,14 @@ class ControlPlane:
         config = "\n".join(
             f'url = "https://{address}:6443/readyz"\noutput = "/dev/null"' for address in self._addresses.values()
         )
-        shown = ("--insecure", "--silent", "--max-time", "2", "--parallel", "--write-out", "%{url} %{http_code} %{exitcode}\\n")
+        shown = "%{url} %{http_code} %{exitcode}\\n"
+        options = ("--insecure", "--silent", "--max-time", "2", "--parallel", "--write-out", shown)
         while not self._stop.wait(0.3):
-            done = self._shell.run("bash", "-c", 'curl "$@" --config - <<< "$0"', config, *shown, check=False)
+            done = self._shell.run("bash", "-c", 'curl "$@" --config - <<< "$0"', config, *options, check=False)
             answers = {url: (code, ended) for url, code, ended in map(str.split, done.stdout.splitlines())}
             told = {name: answers[f"https://{at}:6443/readyz"] for name, at in self._addresses.items()}
-            self.down.append(tuple(name for name, (code, ended) in told.items() if "200" != code and ended != TIMED_OUT))
+            down = (name for name, (code, ended) in told.items() if code != "200" and ended != TIMED_OUT)
+            self.down.append(tuple(down))
 
     def __enter__(self) -> ControlPlane:
         self._thread.start()
