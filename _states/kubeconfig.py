@@ -5,6 +5,10 @@ a key: no change ever shows it.
 
 from salt.exceptions import CommandExecutionError
 
+# What happens to who uses a changed file. One that does not run (it failed by the very file) is not restarted: it reads
+# the file when the kubelet starts it next. Which of both is a matter of seconds, and the same to the operator.
+READ_ANEW = {"old": "by the file before", "new": "by the file as it is now"}
+
 
 def installed(name, user, group, backups):
     """
@@ -75,7 +79,7 @@ def endpoints(name):
         if not wrong and not due:
             return ret | {"comment": f"{name}: {len(before)} kubeconfigs name {wanted}"}
         if __opts__["test"]:
-            restarts = {user: {"old": "running", "new": "restarted"} for user in due}
+            restarts = dict.fromkeys(due, READ_ANEW)
             comment = f"{name}: would point {_names(wrong)} at {wanted} and restart {_names(due)}"
             return ret | {"result": None, "changes": wrong | restarts, "comment": comment}
         try:
@@ -87,7 +91,7 @@ def endpoints(name):
         return ret | {"result": False, "comment": f"{name}: {err}"}
     left = _misdirected(after, wanted)
     ret["changes"] = {path: change for path, change in wrong.items() if path not in left}
-    ret["changes"] |= {user: {"old": "running", "new": "restarted"} for user in restarted}
+    ret["changes"] |= dict.fromkeys(restarted if failure else due, READ_ANEW)
     if failure or left:
         return ret | {"result": False, "comment": f"{name}: {failure or 'still elsewhere: ' + _names(left)}"}
     return ret | {"comment": f"{name}: pointed {_names(wrong)} at {wanted}, restarted {_names(restarted)}"}

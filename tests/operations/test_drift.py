@@ -71,6 +71,7 @@ class ControlPlane:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask_on, daemon=True)
         self.down: list[tuple[str, ...]] = []
+        self.answers: Counter[str] = Counter()
 
     def _ask_on(self) -> None:
         config = "\n".join(
@@ -82,6 +83,7 @@ class ControlPlane:
             done = self._shell.run("bash", "-c", 'curl "$@" --config - <<< "$0"', config, *options, check=False)
             answers = {url: (code, ended) for url, code, ended in map(str.split, done.stdout.splitlines())}
             told = {name: answers[f"https://{at}:6443/readyz"] for name, at in self._addresses.items()}
+            self.answers.update(f"{name}: HTTP {code}, curl {ended}" for name, (code, ended) in told.items())
             down = (name for name, (code, ended) in told.items() if code != "200" and ended != TIMED_OUT)
             self.down.append(tuple(down))
 
@@ -171,6 +173,7 @@ def report(
 ) -> str:
     """What a wave was, for those who read the test's output."""
     lines = [f"{wave}: mended in {lasted_s:.0f} s; web service: {web}; {dict(Counter(control_plane.down))} not ready"]
+    lines.append(f"  API servers: {dict(control_plane.answers)}")
     for node, found in effective.items():
         hidden = ", ".join(drift.what for drift in blind[node])
         lines.append(f"  {node}: {len(found)} drifts, {len(foreseen[node])} states; not shown here: {hidden or '-'}")
