@@ -57,13 +57,14 @@ class Drifted:
         return found
 
 
-TIMED_OUT = "28"  # curl's exit code
+ANSWERED, TIMED_OUT = "0", "28"  # curl's exit codes
 
 
 class ControlPlane:
     """Asks every API server on its own node whether it is ready, from entering the block to leaving it.
 
-    One that refuses, or says that it is not ready, is down; one that is late on a loaded machine is not.
+    One that refuses connections is down. One that is late on a loaded machine is not, nor one that answers that it is
+    not ready: that is etcd choosing a leader, and all of them say so for a moment when one member is restarted.
     """
 
     def __init__(self, shell: Shell, addresses: Mapping[str, str]) -> None:
@@ -84,7 +85,7 @@ class ControlPlane:
             answers = {url: (code, ended) for url, code, ended in map(str.split, done.stdout.splitlines())}
             told = {name: answers[f"https://{at}:6443/readyz"] for name, at in self._addresses.items()}
             self.answers.update(f"{name}: HTTP {code}, curl {ended}" for name, (code, ended) in told.items())
-            down = (name for name, (code, ended) in told.items() if code != "200" and ended != TIMED_OUT)
+            down = (name for name, (_code, ended) in told.items() if ended not in (ANSWERED, TIMED_OUT))
             self.down.append(tuple(down))
 
     def __enter__(self) -> ControlPlane:
