@@ -137,7 +137,8 @@ def test_a_dry_run_foresees_what_the_run_mends(shell: Shell, table: Cluster, dri
         effective = {node: [drift for drift in own[node] if drift not in blind[node]] for node in own}
         assert [drift.what for found in blind.values() for drift in found if drift.shown_by_container] == []
 
-        foreseen = {node: drift_run.changes(states) for node, states in drifted.apply("test=True").items()}
+        dry = drifted.apply("test=True")
+        foreseen = {node: drift_run.changes(states) for node, states in dry.items()}
         with ControlPlane(shell, {row.name: str(row.address) for row in table.control_plane}) as control_plane:
             begin = time.time()
             done = drifted.apply()
@@ -147,9 +148,11 @@ def test_a_dry_run_foresees_what_the_run_mends(shell: Shell, table: Cluster, dri
     drifted.scripts(own, "tidy")
     print(report(wave, effective, blind, foreseen, lasted_s, web, control_plane))
 
+    assert found_any({node: drift_run.failures(states) for node, states in dry.items()}) == {}
     assert found_any({node: drift_run.failures(states) for node, states in done.items()}) == {}
     happened = {node: drift_run.changes(states) for node, states in done.items()}
-    assert found_any({node: drift_run.differences(foreseen[node], happened[node]) for node in own}) == {}
+    unlike = found_any({node: drift_run.differences(foreseen[node], happened[node]) for node in own})
+    assert unlike == {}, json.dumps(unlike, indent=1)
     assert found_any({node: drift_run.not_told(effective[node], foreseen[node]) for node in own}) == {}
     left = {node: drift_run.not_mended(own[node], seen[node]["seen0"], mended[node]["seen0"]) for node in own}
     assert found_any(left) == {}
