@@ -17,6 +17,8 @@ UNKNOWN_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in version "(?
 CALL_TIMEOUT_S = 120
 # As in _modules/kube.py.
 UNCALLED_WEBHOOK = "failed calling webhook"
+# How often kubectl diff is asked at most; see _lasting_differences.
+LOOKS = 3
 # What a change of any kind always changes too.
 NOISE = re.compile(r"^[+-]\s*(generation|resourceVersion|uid|creationTimestamp):")
 
@@ -177,19 +179,24 @@ def _diffed_title(path):
 
 
 def _lasting_differences(objects, webhook_deadline_s):
-    """What kubectl diff finds twice alike.
+    """What kubectl diff finds twice running alike, of three times at most.
 
     It reads an object twice, as it is and as it would be, and shows what a controller writes in between, such as the
-    status of a Deployment that was made a moment ago: that is no difference from the definition.
+    status of a Deployment that was made a moment ago: that is no difference from the definition. It may come beside one
+    that is, in one of the looks; so an object that differs in another way each time is looked at once more.
     """
 
     def found():
         answer = _webhook_safe(["diff", *APPLY_OPTIONS, "--filename=-"], objects, webhook_deadline_s, accepted=(0, 1))
         return parse_diff(answer["stdout"])
 
-    first = found()
-    second = found() if first else {}
-    return {title: change for title, change in first.items() if second.get(title) == change}
+    looks = [found()]
+    while looks[-1] and len(looks) < LOOKS:
+        looks.append(found())
+        if looks[-1] == looks[-2]:
+            break
+    before = looks[-2] if len(looks) > 1 else {}
+    return {title: change for title, change in looks[-1].items() if before.get(title) == change}
 
 
 def _webhook_safe(args, objects, deadline_s, accepted=(0,)):

@@ -175,6 +175,7 @@ def _swap(node: Node, chunk: Chunk) -> Iterator[Drift]:
         chunk["__id__"],
         "a swap unit",
         REMOVED,
+        f"rm -f /etc/systemd/system/{unit}; "
         f"printf '[Swap]\\nWhat=/dev/drift\\n' > /usr/lib/systemd/system/{unit}; systemctl daemon-reload",
         f"test -e /usr/lib/systemd/system/{unit} && readlink /etc/systemd/system/{unit} | grep -v /dev/null; "
         f"test ! -e /usr/lib/systemd/system/{unit} -o -L /etc/systemd/system/{unit} && echo no swap unit",
