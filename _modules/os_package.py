@@ -3,11 +3,25 @@
 import json
 from pathlib import Path
 
+from salt.exceptions import CommandExecutionError
+
 FORESEEN = "saltern.packages"
 # The names of document 0 are Debian's; what other families call the package that brings the same commands.
 NAMES = {
     "RedHat": {"gpg": "gnupg2", "conntrack": "conntrack-tools", "iptables": "iptables-nft", "ebtables": "iptables-nft"},
 }
+# Configuration files that somebody has edited stay as they are.
+UPGRADE = [
+    "apt-get",
+    "--quiet",
+    "--yes",
+    "--option=DPkg::Options::=--force-confdef",
+    "--option=DPkg::Options::=--force-confold",
+    "--option=DPkg::Lock::Timeout=60",
+    "--with-new-pkgs",
+    "upgrade",
+]
+UPGRADE_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C"}
 
 
 def local_names(packages, family=None):
@@ -130,6 +144,42 @@ def bring_up(marker, refresh, upgrade):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"refreshed": bool(refresh), "upgraded": bool(upgrade)}))
     return changes
+
+
+def upgrade():
+    """Refresh the index and bring every installed package to its newest version, e.g. before this machine restarts.
+
+    On Debian new packages come along where an upgrade needs them, as each new kernel does, and none is removed (Salt's
+    own upgrade can do one or the other). Services are left as they run: the restart is to come, and needrestart's own
+    would end what is not drained. Waits for another package manager to end. A run of it is never cut off: half
+    configured packages are worse than a late answer.
+
+    Returns ``{package: {"old", "new"}}``. Raises CommandExecutionError with the package manager's words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-w-04 os_package.upgrade
+    """
+    if __grains__["os_family"] != "Debian":
+        return __salt__["pkg.upgrade"](refresh=True)
+    if held := __salt__["preflight_packages.released"]():
+        raise CommandExecutionError(
+            f"{__opts__['id']}: packages cannot be upgraded: {held['command']} (PID {held['pid']}) is at work "
+            f"({held['lock']}). Wait for it, then run again"
+        )
+    __salt__["pkg.refresh_db"](failhard=True)
+    before = __salt__["pkg.list_pkgs"]()
+    done = __salt__["cmd.run_all"](UPGRADE, python_shell=False, ignore_retcode=True, env=UPGRADE_ENVIRONMENT)
+    __context__.pop("pkg.list_pkgs", None)  # Salt's cache of what it has listed
+    if done["retcode"]:
+        said = " ".join((done["stderr"] or done["stdout"]).split())
+        raise CommandExecutionError(f"{__opts__['id']}: packages were not upgraded: {' '.join(UPGRADE)}: {said}")
+    after = __salt__["pkg.list_pkgs"]()
+    names = sorted({*before, *after})
+    changed = {name: {"old": before.get(name, ""), "new": after.get(name, "")} for name in names}
+    return {name: change for name, change in changed.items() if change["old"] != change["new"]}
 
 
 def install(packages):

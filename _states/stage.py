@@ -23,7 +23,7 @@ would be done on which nodes, and why.
 from pathlib import Path
 
 try:
-    from saltern import addition, commands, readiness, rebuild, removal, replacement, stages, teardown
+    from saltern import addition, commands, readiness, rebuild, removal, replacement, restart, stages, teardown
     from saltern.run import Run, settings
     from saltern.steps import Call
 
@@ -269,6 +269,40 @@ def replaced(name, gone_s=600, made_s=1800, answer_s=300):
     """
     limits = replacement.Limits(gone_s, made_s, answer_s)
     return _stage(name, lambda run: replacement.replaced(run, _salt_cloud(), limits))
+
+
+def restart_begun(name):
+    """As :func:`begin`, for a rolling restart: nothing is changed unless the pillar of the call says ``confirm: true``.
+
+    name
+        The stage's title.
+
+    Pillar: ``node``, ``nodes``, ``roles`` or ``all``; ``upgrade``, ``share``, ``confirm``, ``anew``,
+    ``drain_timeout_s``.
+    """
+    return _stage(name, lambda run: restart.begin(run, __pillar__))
+
+
+def restart_planned(name):
+    """It is known which nodes restart, which of them together, what moves, and nothing forbids it.
+
+    name
+        The stage's title.
+    """
+    return _stage(name, restart.planned)
+
+
+def restarted(name, upgrade_s=1800, boot_s=600, whole_s=300, pods_s=600):
+    """Each node has restarted and serves again, one batch after the other.
+
+    name
+        The stage's title.
+    upgrade_s, boot_s, whole_s, pods_s
+        Seconds for each node: to upgrade its packages, to answer out of a new boot, to be a whole member of the control
+        plane, to have its pods ready.
+    """
+    limits = restart.Limits(upgrade_s, boot_s, whole_s, pods_s)
+    return _stage(name, lambda run: restart.restarted(run, limits))
 
 
 def teardown_begun(name):

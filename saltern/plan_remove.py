@@ -52,11 +52,8 @@ class Request:
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             text = f"which node is to be {cls.what} is not said: add {example({'node': 'NAME'})}"
             raise PlanError(text, cls.code)
-        drain_s = pillar.get("drain_timeout_s", DRAIN_S)
-        if not isinstance(drain_s, int) or isinstance(drain_s, bool) or drain_s <= 0:
-            raise PlanError(f"drain_timeout_s is {drain_s!r}: write a number of seconds, e.g. {DRAIN_S}", cls.code)
         confirmed, force = switch(pillar, "confirm", cls.code), switch(pillar, "force", cls.code)
-        return cls(tuple(dict.fromkeys(names)), confirmed, force, drain_s)
+        return cls(tuple(dict.fromkeys(names)), confirmed, force, drain_seconds(pillar, cls.code))
 
     def pillar(self, **more: Any) -> dict[str, Any]:
         """The pillar by which this request is made again."""
@@ -71,6 +68,14 @@ def switch(pillar: Mapping[str, Any], key: str, code: str = REFUSED) -> bool:
     if not isinstance(value, bool):
         raise PlanError(f'{key} is {value!r}, which is neither true nor false: write {{"{key}": true}}', code)
     return value
+
+
+def drain_seconds(pillar: Mapping[str, Any], code: str = REFUSED) -> int:
+    """How long the pods of a node may take to move. Raises PlanError for what is no number of seconds."""
+    drain_s = pillar.get("drain_timeout_s", DRAIN_S)
+    if not isinstance(drain_s, int) or isinstance(drain_s, bool) or drain_s <= 0:
+        raise PlanError(f"drain_timeout_s is {drain_s!r}: write a number of seconds, e.g. {DRAIN_S}", code)
+    return drain_s
 
 
 def example(pillar: Mapping[str, Any]) -> str:
@@ -160,7 +165,13 @@ class Picture:
 
 def refusals(picture: Picture, force: bool) -> list[Problem]:
     """Everything that forbids this removal, [] when nothing does."""
-    return [*_enough_left(picture), *learning(picture), *_quorum(picture), *unwilling(picture, force)]
+    names = [node.name for node in picture.control_plane]
+    return [
+        *_enough_left(picture),
+        *learning(names, picture.members),
+        *_quorum(picture),
+        *unwilling(picture, force),
+    ]
 
 
 def _enough_left(picture: Picture) -> Iterator[Problem]:
@@ -175,10 +186,14 @@ def _enough_left(picture: Picture) -> Iterator[Problem]:
             yield Problem(", ".join(losing), STEP, cause, remedy, code=REFUSED)
 
 
-def learning(picture: Picture) -> Iterator[Problem]:
-    """No member leaves etcd while another one comes."""
-    leaving = [node.name for node in picture.control_plane]
-    learners = [_member_name(m) for m in picture.members if m["learner"] and m["name"] not in leaving]
+def learning(leaving: Sequence[str], members: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """No member leaves etcd, for good or for a while, while another one comes.
+
+    Args:
+        leaving: control-plane nodes.
+        members: as ``etcd_member.standing`` reports them.
+    """
+    learners = [_member_name(m) for m in members if m["learner"] and m["name"] not in leaving]
     if leaving and learners:
         cause = f"{', '.join(learners)} is a learner of etcd: another node is joining, and etcd changes one at a time"
         remedy = "wait until it has joined: salt-run cluster.status"
@@ -215,7 +230,9 @@ def _member_name(member: Mapping[str, Any]) -> str:
 def unwilling(picture: Picture, force: bool) -> Iterator[Problem]:
     """What of the nodes themselves forbids that they go: silence without ``force``, pods that nothing makes again."""
     yield from _dead(picture, force)
-    yield from _lonely_pods(picture)
+    for node in picture.leaving:
+        if not node.dead:
+            yield from lonely_pods(node.name, node.facts)
 
 
 def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
@@ -234,15 +251,13 @@ def _dead(picture: Picture, force: bool) -> Iterator[Problem]:
             yield Problem(node.name, STEP, cause, remedy, code=REFUSED)
 
 
-def _lonely_pods(picture: Picture) -> Iterator[Problem]:
+def lonely_pods(name: str, facts: Mapping[str, Any]) -> Iterator[Problem]:
     """A pod without a controller would be gone for good: that is its owner's decision."""
-    for node in picture.leaving:
-        if node.facts.get("alone") and not node.dead:
-            pods = node.facts["alone"]
-            namespace, _, pod = pods[0].partition("/")
-            cause = f"nothing would make these pods again: {', '.join(pods)}"
-            remedy = f"delete them yourself: kubectl -n {namespace} delete pod {pod}"
-            yield Problem(node.name, STEP, cause, remedy, code=REFUSED)
+    if pods := facts.get("alone"):
+        namespace, _, pod = pods[0].partition("/")
+        cause = f"nothing would make these pods again: {', '.join(pods)}"
+        remedy = f"delete them yourself: kubectl -n {namespace} delete pod {pod}"
+        yield Problem(name, STEP, cause, remedy, code=REFUSED)
 
 
 def departure(picture: Picture, drain_s: int = DRAIN_S) -> list[Step]:
@@ -252,17 +267,7 @@ def departure(picture: Picture, drain_s: int = DRAIN_S) -> list[Step]:
     """
     steps = [*_emptying(picture, drain_s), *_dismissal(picture)]
     chained = steps[:1] + [replace(step, after=(before.key,)) for before, step in pairwise(steps)]
-    back = Call("kube_node.release", kwarg={"names": list(picture.names)})
-    undo = Step(
-        "cordons given back",
-        "Cordons given back",
-        (picture.source,),
-        back,
-        after=("cordoned",),
-        undo=True,
-        deadline_s=QUICK_S,
-        remedy=f"kubectl uncordon {' '.join(picture.names)}",
-    )
+    undo = cordons_given_back(picture.source, picture.names)
     return [*chained, undo] if any(step.key == "cordoned" for step in steps) else chained
 
 
@@ -270,16 +275,39 @@ def _emptying(picture: Picture, drain_s: int) -> list[Step]:
     registered = [node for node in picture.leaving if node.registered]
     if not registered:
         return []
-    source = (picture.source,)
-    cordon = Call("kube_node.cordon", kwarg={"names": [node.name for node in registered]})
-    steps = [Step("cordoned", f"Cordon of {_names(registered)}", source, cordon, stage=EMPTIED, deadline_s=QUICK_S)]
-    for node in (node for node in registered if not node.dead):
-        call = Call("kube_node.drain", kwarg={"name": node.name, "deadline_s": drain_s})
-        title = f"Drain of {node.name}"
-        # kubectl gets half a minute more to say what is left, and the explanation asks the API again.
-        step = Step(f"drained {node.name}", title, source, call, stage=EMPTIED, deadline_s=drain_s + QUICK_S)
-        steps.append(step)
-    return steps
+    drained = [node.name for node in registered if not node.dead]
+    return [
+        cordoned(picture.source, [node.name for node in registered]),
+        *(drained_step(picture.source, name, drain_s) for name in drained),
+    ]
+
+
+def cordoned(source: str, names: Sequence[str]) -> Step:
+    """No new pods for nodes; the key is "cordoned"."""
+    cordon = Call("kube_node.cordon", kwarg={"names": list(names)})
+    return Step("cordoned", f"Cordon of {', '.join(names)}", (source,), cordon, stage=EMPTIED, deadline_s=QUICK_S)
+
+
+def drained_step(source: str, name: str, drain_s: int) -> Step:
+    """A node's pods have moved; the key is "drained NAME"."""
+    call = Call("kube_node.drain", kwarg={"name": name, "deadline_s": drain_s})
+    # kubectl gets half a minute more to say what is left, and the explanation asks the API again.
+    deadline_s = drain_s + QUICK_S
+    return Step(f"drained {name}", f"Drain of {name}", (source,), call, stage=EMPTIED, deadline_s=deadline_s)
+
+
+def cordons_given_back(source: str, names: Sequence[str]) -> Step:
+    """When the job fails, the nodes that it cordoned take pods again."""
+    return Step(
+        "cordons given back",
+        "Cordons given back",
+        (source,),
+        Call("kube_node.release", kwarg={"names": list(names)}),
+        after=("cordoned",),
+        undo=True,
+        deadline_s=QUICK_S,
+        remedy=f"kubectl uncordon {' '.join(names)}",
+    )
 
 
 def _dismissal(picture: Picture) -> list[Step]:
@@ -322,7 +350,3 @@ def _readers(picture: Picture) -> tuple[str, ...]:
     if LOAD_BALANCER in gone:
         return picture.staying
     return tuple(name for name in picture.staying if name not in picture.table.workers) if CONTROL_PLANE in gone else ()
-
-
-def _names(nodes: Sequence[Leaving]) -> str:
-    return ", ".join(node.name for node in nodes)

@@ -15,12 +15,14 @@ from typing import Any, ClassVar, Self
 from saltern import haproxy, plan, plan_remove
 from saltern.plan import CONTROL_PLANE, JOINED, LOAD_BALANCER, PREPARED, READY, PlanError, Table
 from saltern.plan_remove import Leaving, Picture, example, switch
-from saltern.record import SUCCEEDED
+from saltern.record import unfinished
 from saltern.steps import Call, Problem, Step
 
 STEP = "Replacement"
 REFUSED = "replacement-refused"
 NOT_WHOLE = "replacement-not-whole"
+# Where the record of a run keeps its progress.
+RECORDED = "replacement"
 # An API server that is ready is asked every 0.5 s until HAProxy believes it. Room for a loaded machine. Seconds.
 UP_S = 60
 
@@ -97,14 +99,10 @@ class Progress:
             runs: the records, newest first. Those of runs that were refused keep no progress, and do not count.
             request: what is asked for now.
         """
-        for run in () if request.anew else runs:
-            kept = run.get("replacement")
-            if kept and set(kept["machines"]) == set(request.names):
-                ended_well = run["result"] == SUCCEEDED
-                return (
-                    None if ended_well else cls(kept["machines"], tuple(kept["done"]), kept["since"] or run["started"])
-                )
-        return None
+        if request.anew:
+            return None
+        kept = unfinished(runs, RECORDED, lambda kept: set(kept["machines"]) == set(request.names))
+        return cls(kept["machines"], tuple(kept["done"]), kept["since"]) if kept else None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -147,7 +145,7 @@ def refusals(picture: Picture, force: bool, order: Sequence[str]) -> list[Proble
     found = [
         *_irreplaceable(picture, force),
         *_two_out(picture, order),
-        *plan_remove.learning(picture),
+        *plan_remove.learning([node.name for node in picture.control_plane], picture.members),
         *plan_remove.unwilling(picture, force),
     ]
     return [replace(problem, step=STEP, code=REFUSED) for problem in found]
@@ -178,12 +176,25 @@ def _two_out(picture: Picture, order: Sequence[str]) -> Iterator[Problem]:
     for node in picture.control_plane:
         before = order[: order.index(node.name)] if node.name in order else ()
         others = [name for name in picture.table.control_plane if name != node.name and name not in before]
-        broken = missing(others, picture.status, picture.members)
-        if broken and others:
-            told = "; ".join(f"{name} {why}" for name, why in broken.items())
-            cause = f"the rest of the control plane is not whole ({told}): two would be out"
-            remedy = f"mend or replace first: {', '.join(broken)} (salt {next(iter(broken))} kubeadm.status)"
-            yield Problem(node.name, STEP, cause, remedy, code=REFUSED)
+        yield from two_out(node.name, missing(others, picture.status, picture.members))
+
+
+def two_out(
+    name: str, broken: Mapping[str, str], what: str = "the rest of the control plane", then: str = "two would be out"
+) -> Iterator[Problem]:
+    """Why a node may not go: control-plane nodes are out already.
+
+    Args:
+        name: the node.
+        broken: what they lack, as :func:`missing` gives it.
+        what: which control-plane nodes these were to be.
+        then: what it would lead to.
+    """
+    if broken:
+        told = "; ".join(f"{other} {why}" for other, why in broken.items())
+        cause = f"{what} is not whole ({told}): {then}"
+        remedy = f"mend or replace first: {', '.join(broken)} (salt {next(iter(broken))} kubeadm.status)"
+        yield Problem(name, STEP, cause, remedy, code=REFUSED)
 
 
 def missing(

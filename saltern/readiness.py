@@ -5,7 +5,7 @@ Every minion's key is accepted, it answers, it has this checkout's modules and p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -97,23 +97,43 @@ def _silent(run: Run, node: str, deadline_s: float) -> Problem:
 
 
 def answers(run: Run, nodes: Collection[str], deadline_s: float) -> set[str]:
-    """Ping nodes until all have answered or the deadline passes; returns those that did.
+    """Ping nodes until all have answered or the deadline passes; returns those that did."""
+    return asked_until(run, nodes, "test.ping", lambda _: True, deadline_s, "minions answer")
+
+
+def asked_until(
+    run: Run,
+    nodes: Collection[str],
+    function: str,
+    accepted: Callable[[Returned], bool],
+    deadline_s: float,
+    what: str,
+) -> set[str]:
+    """Ask nodes until all have answered as wished or the deadline passes; returns those that did.
 
     A call to a minion that is not connected yet is lost, so the ones that are missing are asked again every 5 s.
+
+    Args:
+        run: the run.
+        nodes: whom.
+        function: what they are asked; a quick one.
+        accepted: whether an answer is what is waited for.
+        deadline_s: seconds.
+        what: what is waited for, after "3/4" in the progress lines.
     """
     missing, jids = set(nodes), set[str]()
     deadline, asked = run.clock() + deadline_s, float("-inf")
 
     def how_far() -> str:
-        return f"{len(nodes) - len(missing)}/{len(nodes)} minions answer; missing: {', '.join(sorted(missing))}"
+        return f"{len(nodes) - len(missing)}/{len(nodes)} {what}; missing: {', '.join(sorted(missing))}"
 
     ticker = Ticker(run, how_far)
     while missing and run.clock() < deadline:
         if run.clock() - asked >= PING_EVERY_S:
             asked = run.clock()
-            jids.add(run.master.publish(sorted(missing), "test.ping", [], {}).jid)
+            jids.add(run.master.publish(sorted(missing), function, [], {}).jid)
         for event in run.master.events(1.0):
-            if isinstance(event, Returned) and event.jid in jids:
+            if isinstance(event, Returned) and event.jid in jids and accepted(event):
                 missing.discard(event.node)
         ticker()
     return set(nodes) - missing

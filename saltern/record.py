@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,6 +257,23 @@ def read(directory: Path, jid: str | None = None) -> dict[str, Any]:
     if jid is not None and str(jid) not in known:
         raise RecordError(f"no run {jid} is recorded in {directory / 'runs'}; see: salt-run cluster.history limit=0")
     return _read(directory / "runs" / f"{jid or known[0]}.json", (holder(directory) or {}).get("jid"))
+
+
+def unfinished(
+    records: Iterable[Mapping[str, Any]], key: str, belongs: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any] | None:
+    """What the last run that changed anything for the same request noted; None when that ended well.
+
+    Args:
+        records: newest first. Those of runs that were refused noted nothing, and do not count.
+        key: where such runs note how far they are, with ``since``: when the first run of the request began, "" in it.
+        belongs: whether what was noted is of the same request.
+    """
+    for run in records:
+        noted = run.get(key)
+        if noted and belongs(noted):
+            return None if run["result"] == SUCCEEDED else noted | {"since": noted["since"] or run["started"]}
+    return None
 
 
 def _paths(directory: Path) -> list[Path]:

@@ -89,7 +89,7 @@ def pictured(run: Run, salt_cloud: Sequence[str], names: Sequence[str], all_at_o
     """
     status = membership(run, [name for name in run.table.control_plane if not (all_at_once and name in names)])
     origin = whom_to_ask(run, status, names)
-    standing, members = _reported(run, origin, names)
+    standing, members = reported(run, origin, names)
     machines = unmake.existing(run, salt_cloud)
     unknown = [name for name in names if not _known(run, name, standing, members)]
     if unknown:
@@ -121,11 +121,18 @@ def whom_to_ask(run: Run, status: Mapping[str, Mapping[str, Any]], names: Sequen
     if found:
         return found[0]
     candidates = [name for name in run.table.control_plane if name not in names]
-    lost = diagnosis.of_status(status, run.table.control_plane)
-    cause = f"no control-plane node would stay that is healthy{lost.note}: nothing could be asked of the cluster"
     who = ", ".join(candidates) or "every control-plane node is to leave"
-    remedy = f"({who}) see: salt-run cluster.status; when etcd has lost its quorum, a removal makes it worse"
-    raise StageError(Problem("", STEP, cause, remedy, code=lost.code))
+    raise StageError(nobody_to_ask(run, status, STEP, "would stay that is", f"({who}) "))
+
+
+def nobody_to_ask(
+    run: Run, status: Mapping[str, Mapping[str, Any]], step: str, which: str = "is", who: str = ""
+) -> Problem:
+    """No control-plane node is healthy, so nothing can be asked of the cluster; ``step`` is what was to be done."""
+    lost = diagnosis.of_status(status, run.table.control_plane)
+    cause = f"no control-plane node {which} healthy{lost.note}: nothing could be asked of the cluster"
+    remedy = f"{who}see: salt-run cluster.status; when etcd has lost its quorum, a {step.lower()} makes it worse"
+    return Problem("", step, cause, remedy, code=lost.code)
 
 
 def in_kubernetes(run: Run, names: Iterable[str]) -> list[str]:
@@ -139,7 +146,7 @@ def answering_of(run: Run, names: Sequence[str]) -> set[str]:
     return readiness.answers(run, [name for name in names if name in accepted], ANSWER_S)
 
 
-def _reported(run: Run, origin: str, names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def reported(run: Run, origin: str, names: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the cluster says of the nodes, and of etcd's members; for load balancers alone the API is not needed."""
     asked = in_kubernetes(run, names)
     if not asked:

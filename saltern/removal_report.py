@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from saltern.plan import CONTROL_PLANE
 from saltern.plan_remove import NONE, OWN, WRITTEN, Leaving, Picture, Request, example, quorum
 
 INDENT = "  "
+
+
+class Asked(Protocol):
+    """What was asked for, as the last line of a plan needs it."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether it is done, and not only planned."""
+
+    def pillar(self, **more: Any) -> dict[str, Any]:
+        """The pillar by which it is asked for again."""
 
 
 def plan(cluster: str, picture: Picture, request: Request) -> str:
@@ -33,7 +45,7 @@ def going(picture: Picture) -> dict[str, list[str]]:
     }
 
 
-def assembled(head: str, parts: Mapping[str, Sequence[str]], orchestration: str, request: Request) -> str:
+def assembled(head: str, parts: Mapping[str, Sequence[str]], orchestration: str, request: Asked) -> str:
     """The text of a plan: its head, each part that has lines, and what to type unless that was typed already."""
     text = [head]
     for title, lines in parts.items():
@@ -68,24 +80,32 @@ def _state(node: Leaving) -> str:
 
 
 def _moving(picture: Picture) -> Iterator[str]:
-    """One line per namespace and owner, and what a disruption budget holds now."""
     for node in picture.leaving:
-        if node.dead:
-            continue
-        pods = node.facts.get("moves", [])
-        counted = Counter((pod["namespace"], pod["owner"], pod["held"]) for pod in pods)
-        for (namespace, owner, held), count in sorted(counted.items(), key=str):
-            waits = f", waits for {held}" if held else ""
-            yield f"{node.name}: {namespace}: {owner}, {_pods(count)}{waits}"
+        if not node.dead:
+            yield from moving(node.name, node.facts)
+
+
+def moving(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """What a drain moves: one line per namespace and owner, and what a disruption budget holds now."""
+    pods = facts.get("moves", [])
+    counted = Counter((pod["namespace"], pod["owner"], pod["held"]) for pod in pods)
+    for (namespace, owner, held), count in sorted(counted.items(), key=str):
+        waits = f", waits for {held}" if held else ""
+        yield f"{name}: {namespace}: {owner}, {_pods(count)}{waits}"
+
+
+def scratched(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """The volumes that go with the pods that a drain moves."""
+    scratch = [f"{pod['namespace']}/{pod['name']}" for pod in facts.get("moves", []) if pod["empty_dir"]]
+    if scratch:
+        yield f"{name}: emptyDir volumes of {', '.join(scratch)}"
 
 
 def _lost(picture: Picture) -> Iterator[str]:
     for node in picture.leaving:
         yield from (f"{node.name}: persistent volume {volume}" for volume in node.facts.get("volumes", []))
+        yield from scratched(node.name, node.facts)
         pods = node.facts.get("moves", [])
-        scratch = [f"{pod['namespace']}/{pod['name']}" for pod in pods if pod["empty_dir"]]
-        if scratch:
-            yield f"{node.name}: emptyDir volumes of {', '.join(scratch)}"
         if node.dead and (pods or node.facts["alone"]):
             count = _pods(len(pods) + len(node.facts["alone"]))
             yield f"{node.name}: does not run: its {count} end without notice; controllers make theirs anew elsewhere"

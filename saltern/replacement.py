@@ -10,13 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from saltern import addition, machines, plan_add, plan_remove, plan_replace, readiness, record, removal, stages
+from saltern import (
+    addition,
+    machines,
+    plan_add,
+    plan_remove,
+    plan_replace,
+    readiness,
+    record,
+    removal,
+    stages,
+    wholeness,
+)
 from saltern.plan import CONTROL_PLANE, LOAD_BALANCER
 from saltern.plan_remove import OWN, Picture
 from saltern.plan_replace import STEP, Progress, Request
 from saltern.replacement_report import plan as plan_text
-from saltern.run import Run, StageError, Ticker, Told
-from saltern.steps import Call, Problem, Step
+from saltern.run import Run, StageError, Told
+from saltern.steps import Problem
 
 # How long a new member of the control plane may take until all is whole: kubeadm has waited for it already. Seconds.
 WHOLE_S = 180.0
@@ -127,7 +138,7 @@ def _remember(run: Run, progress: Progress) -> None:
     """So that a run which goes on after this one was killed does not begin with what is done."""
     _replacement(run).progress = progress
     if run.record:
-        run.record.note(replacement=progress.data)
+        run.record.note(**{plan_replace.RECORDED: progress.data})
 
 
 def _role(run: Run, name: str) -> str:
@@ -174,33 +185,4 @@ def _join(run: Run, name: str, limits: Limits) -> None:
     addition.completed(run)
     if _role(run, name) == CONTROL_PLANE:
         readiness.run_steps(run, [plan_replace.up_step(run.table.load_balancers, (name,))])
-        _wait_until_whole(run, name)
-
-
-def _wait_until_whole(run: Run, name: str) -> None:
-    """The node's API server and its member of etcd answer. Raises StageError when that is not so in time.
-
-    Whether all others do is looked at before the next control-plane node goes (:mod:`saltern.plan_replace`).
-    """
-    lacking: dict[str, str] = {}
-    deadline = run.clock() + WHOLE_S
-    ticker = Ticker(run, lambda: f"waits for {name}: {lacking.get(name, 'asks')}")
-    while True:
-        lacking = _lacking(run, name)
-        if not lacking:
-            return
-        if run.clock() >= deadline:
-            break
-        list(run.master.events(1.0))
-        ticker()
-    remedy = f"salt {name} kubeadm.status; then {run.again}"
-    raise StageError(
-        Problem(name, STEP, f"after {WHOLE_S:.0f} s it {lacking[name]}", remedy, code=plan_replace.NOT_WHOLE)
-    )
-
-
-def _lacking(run: Run, name: str) -> dict[str, str]:
-    status = removal.membership(run, run.table.control_plane)
-    step = Step("members", "etcd's members", (removal.whom_to_ask(run, status, (name,)),), Call("etcd_member.standing"))
-    members = readiness.run_steps(run, [step])["members"].value()
-    return plan_replace.missing((name,), status, members)
+        wholeness.wait(run, name, STEP, plan_replace.NOT_WHOLE, WHOLE_S)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from saltern.rebuild import Rebuild
     from saltern.removal import Removal
     from saltern.replacement import Replacement
+    from saltern.restart import Restart
     from saltern.teardown import Teardown
 
 
@@ -146,6 +147,7 @@ class Run:
         self.rebuild: Rebuild | None = None
         self.removal: Removal | None = None
         self.replacement: Replacement | None = None
+        self.restart: Restart | None = None
         self.teardown: Teardown | None = None
         self.record: record.Record | None = None
         self.lock: record.Lock | None = None

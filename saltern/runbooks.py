@@ -88,6 +88,9 @@ OTHER_CODES: dict[str, str] = {
     "removal-refused": "Nodes may not be removed, or not now",
     "replacement-refused": "A node may not be replaced, or not now",
     "replacement-not-whole": "The control plane is not whole after a replacement",
+    "restart-refused": "A node may not be restarted, or not now",
+    "node-not-restarted": "A node did not restart, or did not come back",
+    "restart-not-whole": "A node does not serve again after its restart",
     "server-not-up": "HAProxy sends an API server nothing",
     "node-not-drained": "The pods of a node did not move",
     "etcd-member-not-removed": "A member of etcd could not be removed",
@@ -141,10 +144,13 @@ _FUNCTIONS = {
     "etcd_member.remove": "etcd-member-not-removed",
     "haproxy.wait_up": "server-not-up",
     "kube_node.drain": "node-not-drained",
+    "kube_restart.take_back": "restart-not-whole",
     "kube.wait_load_balancer": "service-without-address",
     "kube.wait_nodes_ready": "nodes-not-ready",
     "kubeadm.join_material": "join-material-not-made",
     "kubeadm.revoke_join_material": "join-material-not-revoked",
+    "os_package.upgrade": "packages-not-settled",
+    "os_restart.order": "node-not-restarted",
 }
 _HANDING_OUT = "saltutil."
 
