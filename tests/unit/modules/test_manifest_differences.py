@@ -58,7 +58,7 @@ def test_what_does_not_differ_is_asked_for_once(kubectl: tuple[Node, list[str]])
     assert diffs == []
 
 
-def test_a_difference_beside_what_a_controller_writes_is_found_at_the_third_look(kubectl: tuple[Node, list[str]]) -> None:
+def test_a_difference_beside_what_a_controller_writes_is_found_later(kubectl: tuple[Node, list[str]]) -> None:
     node, diffs = kubectl
     diffs += [STATUS, EDITED, EDITED]
     assert node.salt["manifest.differences"]([OBJECT]) == {TITLE: {"old": "replicas: 3", "new": "replicas: 2"}}
