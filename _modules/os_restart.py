@@ -16,9 +16,10 @@ def boot(proc="/proc"):
     """
     Give a text that is another one after each boot of this machine, and the same one until then.
 
-    The kernel's boot ID is that of the host in a system container, where a restart begins a new PID 1; that process's
-    start (proc(5): field 22 of stat, in ticks since the kernel's boot) is nearly always the same in a virtual machine.
-    So both. A mark in /run was weighed: whoever reads it would have to have written it first.
+    The kernel's boot ID is that of the host in a system container (unless, as systemd-nspawn does, one is mounted over
+    it), where a restart begins a new PID 1; that process's start (proc(5): field 22 of stat, in ticks since the
+    kernel's boot) is nearly always the same in a virtual machine. So both. A mark in /run was weighed: whoever reads it
+    would have to have written it first.
 
     proc
         Where the kernel's process files are.
