@@ -182,7 +182,8 @@ class NspawnMachines:
         procs_files = self.cgroups.create(_name(machine_id), limits)
         boot = nspawn.boot_command(self.host, _name(machine_id), config.name, root, bool(config.nets), binds)
         console = self._console(machine_id)
-        child = processes.spawn(nspawn.joining(procs_files, boot), console, nspawn.ENVIRONMENT)
+        command = nspawn.rebooting(nspawn.joining(procs_files, boot), _name(machine_id))
+        child = processes.spawn(command, console, nspawn.ENVIRONMENT)
         process = processes.Process.of(child.pid)
         if process:
             processes.record(self._record(machine_id), process)

@@ -1,5 +1,6 @@
 """One node as a process: the command line of systemd-nspawn, and finding and entering what it started."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,22 @@ ENVIRONMENT = {
     "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1",
 }
 # Joins the cgroups named before `--`, then becomes the command after it.
+# systemd-nspawn(1), --keep-unit: it ends so when the node has asked for a reboot, for its service to start it again.
+REBOOTS = 133
+# Runs the command after $1, and again after each of the node's reboots, with the cleaning of $1 before. A TERM is for
+# the command; "wait" ends early when one comes.
+_KEEP = f"""
+clean=$1; shift
+trap 'ended=1; kill -TERM "$child"' TERM
+while :; do
+    "$@" &
+    child=$!
+    wait "$child"; status=$?
+    while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done
+    [ "$status" -eq {REBOOTS} ] && [ -z "${{ended:-}}" ] || exit "$status"
+    eval "$clean"
+done
+"""
 _JOIN = 'while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec "$@"'
 
 
@@ -35,6 +52,22 @@ class Bind:
 def joining(procs_files: Sequence[Path], argv: Sequence[str]) -> list[str]:
     """The command that enters cgroups and then runs `argv` under the same PID."""
     return ["/bin/sh", "-c", _JOIN, "sh", *(str(file) for file in procs_files), "--", *argv]
+
+
+def rebooting(argv: Sequence[str], machine: str) -> list[str]:
+    """The command that runs a node's, and boots the node again when it has rebooted, as a virtual machine does.
+
+    Its process is the node's as long as that is on: the node's own PID 1 is another one after each boot.
+
+    Args:
+        argv: the node's command; it joins its cgroups itself, for this one stays outside.
+        machine: the node's name for systemd-nspawn, which may leave a mount and a link behind.
+    """
+    clean = [
+        ["umount", "--quiet", "--lazy", f"/run/systemd/nspawn/propagate/{machine}"],
+        network.inside(["ip", "link", "delete", "dev", f"vb-{machine}"]),
+    ]
+    return ["/bin/sh", "-c", _KEEP, "sh", "; ".join(f"{shlex.join(words)} 2>/dev/null" for words in clean), *argv]
 
 
 def boot_command(
@@ -82,8 +115,10 @@ def leader(process: processes.Process) -> int | None:
     """PID, as the machine sees it, of the node's own PID 1; None before it is there.
 
     systemd-nspawn's child is PID 1 of a PID namespace inside the machine's: the last number of NSpid (proc(5)) is 1.
+    systemd-nspawn is a child itself, of what boots it again, or the process of a node that an earlier version started.
     """
-    for pid in processes.children(process.pid):
+    children = processes.children(process.pid)
+    for pid in children + [below for child in children for below in processes.children(child)]:
         try:
             status = Path(f"/proc/{pid}/status").read_text()
         except (FileNotFoundError, ProcessLookupError):

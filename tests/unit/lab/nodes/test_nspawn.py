@@ -1,9 +1,12 @@
 """The command lines of a node."""
 
 import os
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from lab.nodes import nspawn
 from lab.nodes.cgroups import procs_files_of
@@ -54,6 +57,37 @@ def test_joining_writes_the_pid_that_the_command_then_has(tmp_path: Path) -> Non
     assert words == "first second word"
 
 
+def test_a_node_that_reboots_is_booted_again_and_its_end_is_the_ends_status(tmp_path: Path) -> None:
+    boots = tmp_path / "boots"
+    script = f'echo $1 >>{boots}; [ $(wc -l <{boots}) -lt 3 ] && exit 133; exit 7'
+    argv = nspawn.rebooting(["sh", "-c", script, "sh", "an argument"], "node-none")
+    assert subprocess.run(argv, timeout=60).returncode == 7
+    assert boots.read_text().splitlines() == ["an argument"] * 3
+
+
+def test_what_a_boot_left_behind_is_cleared_before_the_next() -> None:
+    *_, clean, command = nspawn.rebooting(["boot"], "node-101")
+    assert command == "boot"
+    assert "umount --quiet --lazy /run/systemd/nspawn/propagate/node-101 2>/dev/null" in clean
+    assert "nsenter --net=/run/netns/saltern-lab -- ip link delete dev vb-node-101 2>/dev/null" in clean
+
+
+def test_a_request_to_end_reaches_the_node_and_it_is_not_booted_again(tmp_path: Path) -> None:
+    """As systemd-nspawn it takes its time, and may say that it reboots."""
+    boots = tmp_path / "boots"
+    script = f'trap "sleep 0.3; exit 133" TERM; echo >>{boots}; while :; do sleep 0.05; done'
+    child = subprocess.Popen(nspawn.rebooting(["sh", "-c", script], "node-none"))
+    try:
+        while not boots.exists():
+            pass
+        child.terminate()
+        assert child.wait(timeout=60) == 133
+        assert len(boots.read_text().splitlines()) == 1
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_the_cgroups_of_a_process_are_found() -> None:
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     places = nspawn.Cgroups(ORDINARY).hierarchies
@@ -73,9 +107,9 @@ def test_no_leader_before_there_is_a_namespace() -> None:
         child.wait()
 
 
-def test_the_leader_is_pid_1_of_its_own_namespace() -> None:
-    script = "unshare --pid --fork --kill-child sleep 60"
-    parent = subprocess.Popen(["sh", "-c", f"exec {script}"])
+@pytest.mark.parametrize("script", ["exec {}", "{}; exit"], ids=["its child", "its child's child"])
+def test_the_leader_is_pid_1_of_its_own_namespace(script: str) -> None:
+    parent = subprocess.Popen(["sh", "-c", script.format("unshare --pid --fork --kill-child sleep 60")])
     try:
         process = nspawn.processes.Process.of(parent.pid)
         assert process
@@ -84,5 +118,7 @@ def test_the_leader_is_pid_1_of_its_own_namespace() -> None:
         assert found is not None
         assert Path(f"/proc/{found}/status").read_text().split("NSpid:")[1].split("\n")[0].split()[-1] == "1"
     finally:
+        for child in nspawn.processes.children(parent.pid):
+            os.kill(child, signal.SIGKILL)
         parent.kill()
         parent.wait()
