@@ -67,7 +67,9 @@ def rebooting(argv: Sequence[str], machine: str) -> list[str]:
         ["umount", "--quiet", "--lazy", f"/run/systemd/nspawn/propagate/{machine}"],
         network.inside(["ip", "link", "delete", "dev", f"vb-{machine}"]),
     ]
-    return ["/bin/sh", "-c", _KEEP, "sh", "; ".join(f"{shlex.join(words)} 2>/dev/null" for words in clean), *argv]
+    script = "; ".join(f"{shlex.join(words)} 2>/dev/null" for words in clean)
+    # The node dies with what keeps it, as a virtual machine with its process.
+    return ["/bin/sh", "-c", _KEEP, "sh", script, "setpriv", "--pdeathsig", "KILL", *argv]
 
 
 def boot_command(

@@ -66,8 +66,7 @@ def test_a_node_that_reboots_is_booted_again_and_its_end_is_the_ends_status(tmp_
 
 
 def test_what_a_boot_left_behind_is_cleared_before_the_next() -> None:
-    *_, clean, command = nspawn.rebooting(["boot"], "node-101")
-    assert command == "boot"
+    clean = nspawn.rebooting(["boot"], "node-101")[4]
     assert "umount --quiet --lazy /run/systemd/nspawn/propagate/node-101 2>/dev/null" in clean
     assert "nsenter --net=/run/netns/saltern-lab -- ip link delete dev vb-node-101 2>/dev/null" in clean
 
@@ -86,6 +85,20 @@ def test_a_request_to_end_reaches_the_node_and_it_is_not_booted_again(tmp_path: 
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_node_dies_with_what_keeps_it() -> None:
+    keeper = subprocess.Popen(nspawn.rebooting(["sleep", "60"], "node-none"))
+    while not (children := nspawn.processes.children(keeper.pid)) or "sleep" not in command_of(children[0]):
+        pass
+    (node,) = filter(None, map(nspawn.processes.Process.of, children))
+    keeper.kill()
+    keeper.wait()
+    assert nspawn.processes.wait(node, 30)
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text()
 
 
 def test_the_cgroups_of_a_process_are_found() -> None:
