@@ -12,12 +12,16 @@ from salt.exceptions import CommandExecutionError
 CONFIG = "/etc/haproxy/haproxy.cfg"
 # Watch, exec and logs are silent for hours; shorter limits cut them.
 STREAM_LIMIT = "4h"
+# A reload leaves the old process to its connections, and a kubelet's never end by themselves. Longer than any log that
+# somebody follows; without an end each reload would leave a process for good.
+OLD_PROCESS_LIMIT = "24h"
 # No maxconn: HAProxy takes what the service's limit of open files allows, and with a number above it would not start.
 GLOBAL = """\
 global
   log /dev/log local0
   user haproxy
   group haproxy
+  hard-stop-after {old_process}
 {socket}
 defaults
   mode tcp
@@ -39,15 +43,16 @@ TYPE_SERVER = "2"
 ASK_S = 2
 
 
-def text(frontends, backends, ca_path=None, stats=None, socket_path=None):
+def text(frontends, backends, ca_path=None, stats=None, socket_path=None, alive=None):
     """The configuration.
 
     frontends: ``[{"name", "bind", "backend"}]``; backends: ``[{"name", "check": "api" | "tcp", "servers": [{"name",
     "address"}]}]``, check ``api``
     asks each server for /readyz over TLS, ``tcp`` only connects; ca_path: the cluster's CA, ``None`` before it
     exists: then servers are not
-    verified; stats: ``{"bind": "127.0.0.1:8404"}`` or ``None``; socket_path: where :func:`servers` asks, for root
-    alone and for reading alone. Returns text.
+    verified; stats: ``{"bind": "127.0.0.1:8404", "allow": [networks]}`` or ``None``, without networks everyone who
+    reaches it may read; socket_path: where :func:`servers` asks, for root alone and for reading alone; alive:
+    ``"ADDRESS:PORT"`` that answers 200 as long as HAProxy does, or ``None``. Returns text.
 
     CLI Example:
 
@@ -58,10 +63,11 @@ def text(frontends, backends, ca_path=None, stats=None, socket_path=None):
     # Bound before it gives up root, and anew at each reload: the directory need not be the user haproxy's. Level user
     # would not tell the servers' addresses; no level below admin can change them.
     socket_line = f"  stats socket {socket_path} mode 600 level operator\n" if socket_path else ""
-    parts = [GLOBAL.format(limit=STREAM_LIMIT, socket=socket_line)]
+    parts = [GLOBAL.format(limit=STREAM_LIMIT, old_process=OLD_PROCESS_LIMIT, socket=socket_line)]
     parts += [_frontend(frontend) for frontend in frontends]
     parts += [_backend(backend, ca_path) for backend in backends]
     parts += [_stats(stats)] if stats else []
+    parts += [_alive(alive)] if alive else []
     return "\n".join(parts)
 
 
@@ -244,8 +250,14 @@ def _backend(backend, ca_path):
 
 
 def _stats(stats):
-    """The statistics page."""
-    return (
-        f"frontend stats\n  mode http\n  bind {stats['bind']}\n  timeout client 10s\n  stats enable\n  stats uri /\n"
-        "  http-request use-service prometheus-exporter if { path /metrics }\n"
-    )
+    """The statistics page: for reading alone, and for the networks that are named."""
+    networks = " ".join(stats.get("allow", []))
+    lines = ["mode http", f"bind {stats['bind']}", "timeout client 10s"]
+    lines += [f"http-request deny unless {{ src {networks} }}"] if networks else []
+    lines += ["http-request use-service prometheus-exporter if { path /metrics }", "stats enable", "stats uri /"]
+    return "\n  ".join(["frontend stats", *lines]) + "\n"
+
+
+def _alive(bind):
+    """An answer that needs nothing but HAProxy itself: no server is asked, nothing is logged."""
+    return f"frontend alive\n  mode http\n  bind {bind}\n  timeout client 10s\n  monitor-uri /\n"

@@ -31,6 +31,7 @@ REPLAYED = frozenset(
         "file.absent",
         "haproxy.configured",
         "hosts_file.present",
+        "keepalived.configured",
         "kernel_module.present",
         "kubeconfig.installed",
         "link_farm.present",

@@ -17,12 +17,12 @@ EXPECTED = (CommandExecutionError, OSError, ValueError, KeyError)
 def facts(cluster=None):
     """
     Give ``{"role", "os", "kernel", "installed", "applied", "drift", "certificates", "errors": {part: text}}``, of a
-    load balancer also "haproxy" and "backends", of a control-plane node "etcd" and, from one of them, "cluster" and
-    "members".
+    load balancer also "haproxy" and "backends", of one that shares an address "holds_address", of a control-plane node
+    "etcd" and, from one of them, "cluster" and "members".
 
     installed: versions by artefact. applied: ``last_apply.summary``. drift: ``last_apply.drift``. certificates:
-    ``certificates.expiries``. backends: ``haproxy.servers``. etcd: ``etcd_facts.own``. cluster:
-    ``cluster_facts.facts``. members: ``etcd_facts.members``.
+    ``certificates.expiries``. backends: ``haproxy.servers``. holds_address: ``keepalived.holds``. etcd:
+    ``etcd_facts.own``. cluster: ``cluster_facts.facts``. members: ``etcd_facts.members``.
 
     cluster
         Whether to look at the cluster too, which is work for one node only: True, False, or by default etcd's leader.
@@ -41,6 +41,8 @@ def facts(cluster=None):
     if role == "load_balancer":
         socket = __pillar__["saltern"]["haproxy"]["socket"]
         parts |= {"haproxy": _call("haproxy.version", socket), "backends": _call("haproxy.servers", socket)}
+    if shared := __pillar__["saltern"].get("keepalived"):
+        parts |= {"holds_address": _call("keepalived.holds", shared["virtual_address"])}
     if role == "control_plane":
         parts |= {"etcd": _call("etcd_facts.own")}
     for name, part in parts.items():

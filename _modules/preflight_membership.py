@@ -181,6 +181,7 @@ def listeners(role):
         haproxy = __pillar__["saltern"]["haproxy"]
         binds = [frontend["bind"] for frontend in haproxy["frontends"]]
         binds += [haproxy["stats"]["bind"]] if haproxy["stats"] else []
+        binds += [haproxy["alive"]] if haproxy["alive"] else []
         return {int(bind.rpartition(":")[2]): "haproxy" for bind in binds}
     if role == "worker":
         return EVERY_NODE

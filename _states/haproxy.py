@@ -9,7 +9,7 @@ def configured(name, settings, backups, ca_copy=None, config="/etc/haproxy/hapro
     """The configuration is what pillar and cluster CA, once it is there, make of it; HAProxy accepted it.
 
     name: sentence for the log; settings: ``pillar["saltern"]["haproxy"]``: ``{"frontends", "backends", "ca_path",
-    "stats", "socket"}``;
+    "stats", "socket", "alive"}``;
     backups: directories for the package's configuration; ca_copy: where the cluster's CA was handed over; config: the
     file.
     A change of what it says has the next ``unit.running`` of haproxy.service reload it.
@@ -23,9 +23,8 @@ def configured(name, settings, backups, ca_copy=None, config="/etc/haproxy/hapro
             if ca_path
             else f"servers not verified before {settings['ca_path']} is there"
         )
-        text = __salt__["haproxy.text"](
-            settings["frontends"], settings["backends"], ca_path, settings.get("stats"), settings.get("socket")
-        )
+        optional = [settings.get(key) for key in ("stats", "socket", "alive")]
+        text = __salt__["haproxy.text"](settings["frontends"], settings["backends"], ca_path, *optional)
         wanted = __salt__["config_file.wanted"](text)
         before = __salt__["config_file.facts"](config)
         plan = __salt__["config_file.difference"](before, wanted)

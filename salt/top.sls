@@ -20,3 +20,7 @@ base:
     - match: pillar
     - os
     - haproxy
+  # Load balancers that share an address.
+  saltern:keepalived:virtual_address:*:
+    - match: pillar
+    - keepalived

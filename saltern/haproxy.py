@@ -11,6 +11,8 @@ from saltern.parts import Node
 CA_PATH = "/etc/haproxy/kubernetes-ca.crt"
 # Where the node itself asks how the servers are; no network reaches it.
 SOCKET = "/run/haproxy-stats.sock"
+# Where the node's own keepalived asks whether HAProxy is alive.
+ALIVE = "127.0.0.1:8405"
 API = "kubernetes-api"
 # How a backend's servers are checked: GET /readyz over TLS answers 200, or the port takes a connection.
 READY = "api"
@@ -31,6 +33,7 @@ def build(cluster: Cluster, node: Node) -> dict[str, Any]:
         "ca_path": CA_PATH,
         "stats": cluster.haproxy.stats.model_dump() if cluster.haproxy.stats else None,
         "socket": SOCKET,
+        "alive": ALIVE if cluster.settings.virtual_address else None,
     }
 
 

@@ -16,6 +16,7 @@ MOST_NODE_MASK_BITS = 16  # kube-controller-manager: node mask and pod network a
 
 NETWORK: Key = ("cluster", "network", "cidr")
 GATEWAY: Key = ("cluster", "network", "gateway")
+DNS: Key = ("cluster", "network", "dns")
 SERVICES: Key = ("cluster", "service_cidr")
 PODS: Key = ("cluster", "pod_cidr")
 NODE_MASK: Key = ("cluster", "pod_cidr_node_mask")
@@ -112,9 +113,10 @@ def virtual_address_free(draft: Draft) -> Iterator[Problem]:
     if not host_of(address, cluster.network.cidr):
         rule = f"is no host address of the network {cluster.network.cidr}"
         yield Problem(VIRTUAL, rule, f"write a free address of {cluster.network.cidr}", address, (NETWORK,))
-    if address in (cluster.network.gateway, cluster.master.address):
-        rule = "is the address of the gateway or of the Salt master"
-        yield Problem(VIRTUAL, rule, "write an address that nothing has", address, (GATEWAY, ("master", "address")))
+    if address in (cluster.network.gateway, cluster.master.address, *cluster.network.dns):
+        rule = "is the address of the gateway, of the Salt master or of a DNS server"
+        reads: tuple[Key, ...] = (GATEWAY, ("master", "address"), DNS)
+        yield Problem(VIRTUAL, rule, "write an address that nothing has", address, reads)
 
 
 def occupied(cluster: Cluster) -> list[tuple[str, Key, AddressRange]]:
@@ -122,7 +124,7 @@ def occupied(cluster: Cluster) -> list[tuple[str, Key, AddressRange]]:
     single: list[tuple[str, Key, IPv4Address]] = [
         ("the gateway", GATEWAY, cluster.network.gateway),
         ("the Salt master", ("master", "address"), cluster.master.address),
-        *(("a DNS server", ("cluster", "network", "dns"), address) for address in cluster.network.dns),
+        *(("a DNS server", DNS, address) for address in cluster.network.dns),
         *((node.name, node_key(node.name, "address"), node.address) for node in cluster.nodes.values()),
     ]
     if cluster.settings.virtual_address:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from saltern import artefacts, charts, crio, haproxy, kubeadm, node_marks, operating_system, verification
+from saltern import artefacts, charts, crio, haproxy, keepalived, kubeadm, node_marks, operating_system, verification
 from saltern.model import Cluster
 from saltern.parts import Architecture, Node
 
@@ -31,6 +31,8 @@ def build(cluster: Cluster, minion_id: str, arch: Architecture | None = None) ->
     pillar = common(cluster, node)
     if node.role == "load_balancer":
         pillar["haproxy"] = haproxy.build(cluster, node)
+        if cluster.settings.virtual_address:
+            pillar["keepalived"] = keepalived.build(cluster, node, cluster.settings.virtual_address)
         return {"saltern": pillar}
     pillar["artefacts"] = artefacts.build(cluster, node, arch or node.arch)
     pillar["crio"] = crio.build(cluster)

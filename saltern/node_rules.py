@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from saltern.parts import DNS_LABEL, NO_DNS_LABEL
-from saltern.problems import Draft, Problem, Rule, node_key
+from saltern.problems import Draft, Key, Problem, Rule, node_key
 
+VIRTUAL: Key = ("cluster", "virtual_address")
 ENOUGH_CONTROL_PLANE_NODES = 5  # more members slow etcd's writes and gain little (etcd FAQ)
 MIN_CONTROL_PLANE_CPUS = 2  # kubeadm's preflight check NumCPU
 MIN_CONTROL_PLANE_MEMORY_GIB = 2  # kubeadm's preflight check Mem wants 1700 MB
@@ -48,7 +49,7 @@ def control_plane_size(draft: Draft) -> Iterator[Problem]:
 
 
 def load_balancer_count(draft: Draft) -> Iterator[Problem]:
-    """There is a load balancer, and two have a shared address."""
+    """There is a load balancer, and several have a shared address, which one alone has no use for."""
     count, reads = draft.count("load_balancer"), draft.reads_roles()
     if count == 0:
         rule = "no load balancer: kubeconfigs name its address, never a control-plane node's"
@@ -56,7 +57,11 @@ def load_balancer_count(draft: Draft) -> Iterator[Problem]:
     elif count > 1 and draft.cluster.settings.virtual_address is None:
         rule = f"{count} load balancers and no shared address: there would be no one endpoint"
         remedy = "write a free address of the network here, or keep one load_balancer row"
-        yield Problem(("cluster", "virtual_address"), rule, remedy, "null", reads)
+        yield Problem(VIRTUAL, rule, remedy, "null", reads)
+    elif count == 1 and (address := draft.cluster.settings.virtual_address):
+        rule = "1 load balancer shares its address with nobody: keepalived is for two or more"
+        remedy = "add a row with the role load_balancer, or write null: then its own address is the endpoint"
+        yield Problem(VIRTUAL, rule, remedy, address, reads)
 
 
 def worker_count(draft: Draft) -> Iterator[Problem]:

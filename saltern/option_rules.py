@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from itertools import permutations
 
-from saltern import crio
+from saltern import crio, haproxy
+from saltern.model import Cluster
 from saltern.problems import Draft, Key, Problem, Rule
 
 DOCKER_HUB = "docker.io"  # what an image name without a registry means
+INGRESS: Key = ("haproxy", "ingress")
+STATS: Key = ("haproxy", "stats", "bind")
+VIRTUAL: Key = ("cluster", "virtual_address")
+API_PORT: Key = ("cluster", "api_port")
+EVERY_ADDRESS = ("*", "0.0.0.0")  # as HAProxy writes it  # noqa: S104 - nothing is bound here
+LAST_PORT = 65535
 
 
 def paths_apart(draft: Draft) -> Iterator[Problem]:
@@ -24,12 +32,66 @@ def paths_apart(draft: Draft) -> Iterator[Problem]:
 
 
 def api_port_free(draft: Draft) -> Iterator[Problem]:
-    """The API and the ingress frontends listen on different ports of the load balancer."""
+    """The API listens on a port of the load balancer that nothing else there has."""
     port = draft.cluster.settings.api_port
-    if draft.cluster.haproxy.ingress and port in (80, 443):
-        rule = "the ingress frontends listen on 80 and 443 of the load balancer"
-        reads: tuple[Key, ...] = (("haproxy", "ingress"),)
-        yield Problem(("cluster", "api_port"), rule, "write 6443, or set haproxy.ingress to null", port, reads)
+    if (other := other_ports(draft.cluster).get(port)) is not None:
+        owner, key = other
+        yield Problem(API_PORT, f"{owner} of the load balancer", "write 6443, or another port", port, (key,))
+
+
+def other_ports(cluster: Cluster) -> dict[int, tuple[str, Key]]:
+    """What listens on a load balancer beside API and statistics: {port: (who does, the key that has it so)}."""
+    ingress = [public for _, public, _ in haproxy.ingress_ports(cluster)]
+    told = f"the ingress frontends listen on {' and '.join(map(str, ingress))}"
+    ports = dict.fromkeys(ingress, (told, INGRESS))
+    if cluster.settings.virtual_address:
+        alive = int(haproxy.ALIVE.rpartition(":")[2])
+        ports[alive] = (f"HAProxy answers keepalived on {alive}", VIRTUAL)
+    return ports
+
+
+def statistics_port_free(draft: Draft) -> Iterator[Problem]:
+    """HAProxy's statistics have a port of their own."""
+    if draft.cluster.haproxy.stats is None:
+        return
+    bind = draft.cluster.haproxy.stats.bind
+    port = int(bind.rpartition(":")[2])
+    api_port = draft.cluster.settings.api_port
+    taken = {api_port: (f"the API listens on {api_port}", API_PORT), **other_ports(draft.cluster)}
+    if port in taken:
+        owner, key = taken[port]
+        yield Problem(STATS, f"{owner} of the load balancer", "write 127.0.0.1:8404", bind, (key,))
+    elif not 1 <= port <= LAST_PORT:
+        yield Problem(STATS, f"no port: they go from 1 to {LAST_PORT}", "write 127.0.0.1:8404", bind)
+
+
+def statistics_protected(draft: Draft) -> Iterator[Problem]:
+    """HAProxy's statistics are read on the load balancer itself, or by networks that are named.
+
+    They have no password: it would have to stand in the definition, where no secret is.
+    """
+    stats = draft.cluster.haproxy.stats
+    host = stats.bind.rpartition(":")[0] if stats else ""
+    if stats is None or is_loopback(host):
+        return
+    allowed: Key = ("haproxy", "stats", "allow")
+    if not stats.allow:
+        rule = f"anybody who reaches {stats.bind} could read the statistics"
+        remedy = "name the networks that may, like [192.168.100.0/24], or bind 127.0.0.1:8404"
+        yield Problem(allowed, rule, remedy, "[]", (STATS,))
+    balancers = [str(node.address) for node in draft.cluster.load_balancers]
+    if host not in EVERY_ADDRESS and [host] != balancers:
+        rule = f"not each load balancer ({', '.join(balancers)}) has this address, so HAProxy would not start"
+        remedy = f"write 127.0.0.1:8404, or *:{stats.bind.rpartition(':')[2]}"
+        yield Problem(STATS, rule, remedy, stats.bind, draft.reads_roles())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from its own machine alone."""
+    try:
+        return host == "localhost" or IPv4Address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def registry_of(image: str) -> str:
@@ -73,6 +135,8 @@ def crio_keys(draft: Draft) -> Iterator[Problem]:
 RULES: tuple[Rule, ...] = (
     paths_apart,
     api_port_free,
+    statistics_port_free,
+    statistics_protected,
     images_allowed,
     crio_keys,
 )

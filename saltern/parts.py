@@ -246,6 +246,7 @@ class HAProxyStats(Model):
     """HAProxy's statistics page."""
 
     bind: Bind = Field(description="ADDRESS:PORT, like 127.0.0.1:8404")
+    allow: list[Cidr] = Field(default=[], description="networks that may read it, like [192.168.100.0/24]")
 
 
 class HAProxyIngress(Model):
@@ -258,7 +259,9 @@ class HAProxyIngress(Model):
 class HAProxy(Model):
     """The load balancer's options (key ``haproxy``)."""
 
-    stats: HAProxyStats | None = Field(default=None, description="{bind: ADDRESS:PORT} or null")
+    stats: HAProxyStats | None = Field(
+        default=HAProxyStats(bind="127.0.0.1:8404"), description="{bind: ADDRESS:PORT, allow: [CIDR]} or null"
+    )
     ingress: HAProxyIngress | None = Field(default=None, description="{http_node_port: N, https_node_port: N} or null")
 
 

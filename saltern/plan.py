@@ -59,8 +59,9 @@ ORDER: dict[str, tuple[str, tuple[str, ...]]] = {
 
 # What makes a machine ready to become a Kubernetes node.
 NODE_SLS = ["os", "binaries", "crio", "kubelet"]
-# The same for a load balancer.
+# The same for a load balancer, and what comes to it where several share an address.
 BALANCER_SLS = ["os", "haproxy"]
+SHARING_SLS = [*BALANCER_SLS, "keepalived"]
 
 # Room for the slowest node that is not broken: image pulls over a shared disk on loaded cores. Seconds.
 PREPARE_S, INITIALISE_S, JOIN_S, CHART_S, READY_S, QUICK_S = 1200.0, 600.0, 600.0, 900.0, 900.0, 120.0
@@ -68,11 +69,12 @@ PREPARE_S, INITIALISE_S, JOIN_S, CHART_S, READY_S, QUICK_S = 1200.0, 600.0, 600.
 
 @dataclass(frozen=True)
 class Table:
-    """The names of the table by role, in table order."""
+    """The names of the table by role, in table order; ``sharing``: whether the load balancers share an address."""
 
     load_balancers: tuple[str, ...] = ()
     control_plane: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
+    sharing: bool = False
 
     @classmethod
     def of(cls, cluster: Cluster) -> Table:
@@ -80,7 +82,7 @@ class Table:
         load_balancers, control_plane, workers = (
             tuple(row.name for row in rows) for rows in (cluster.load_balancers, cluster.control_plane, cluster.workers)
         )
-        return cls(load_balancers, control_plane, workers)
+        return cls(load_balancers, control_plane, workers, cluster.settings.virtual_address is not None)
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -265,13 +267,18 @@ def _beginning(picture: Picture, source: str) -> list[Step]:
 
 
 def balancers_prepared(picture: Picture) -> Step:
-    """The table's load balancers run HAProxy."""
+    """The table's load balancers run HAProxy, and where they share an address keepalived.
+
+    Of a running cluster one after the other: what is wrong with the first must not reach the others.
+    """
+    sls = SHARING_SLS if picture.table.sharing else BALANCER_SLS
     title = "Preparation of load balancers"
-    return sls_step(picture, "balancers prepared", title, picture.table.load_balancers, BALANCER_SLS)
+    step = sls_step(picture, "balancers prepared", title, picture.table.load_balancers, sls)
+    return replace(step, one_at_a_time=picture.source is not None)
 
 
 def authority_trusted(table: Table, source: str, in_test_mode: Literal["say", "ask"] = "say") -> list[Step]:
-    """The table's load balancers know the cluster's CA, which the source has."""
+    """The table's load balancers know the cluster's CA, which the source has; one after the other, for they serve."""
     return [
         Step(
             "authority read",
@@ -287,6 +294,7 @@ def authority_trusted(table: Table, source: str, in_test_mode: Literal["say", "a
             "HAProxy checks with the cluster CA",
             table.load_balancers,
             _trust_call,
+            one_at_a_time=True,
             deadline_s=QUICK_S,
             in_test_mode=in_test_mode,
         ),

@@ -222,14 +222,15 @@ def _lack(status: Mapping[str, Any] | None, etcd_answers: bool | None) -> str:
     return "" if etcd_answers else "does not answer as a member of etcd"
 
 
-def balancer_steps(name: str, source: str) -> list[Step]:
+def balancer_steps(name: str, source: str, sharing: bool = False) -> list[Step]:
     """The steps by which a new machine becomes the load balancer that the old one was.
 
     Args:
         name: the load balancer.
         source: a control-plane node, for the cluster's CA.
+        sharing: whether it shares an address with others.
     """
-    table = Table(load_balancers=(name,))
+    table = Table(load_balancers=(name,), sharing=sharing)
     prepared = plan.balancers_prepared(plan.Picture(table))
     return plan.arranged([prepared, *plan.authority_trusted(table, source), up_step((name,))], BALANCER_ORDER)
 

@@ -25,6 +25,7 @@ CHART_S, RESET_S, CLEAN_S = 600.0, 600.0, 900.0
 NODE_CLEAN = ("recorded.clean", "kubelet.clean", "crio.clean", "binaries.clean", "os.clean")
 CONTROL_PLANE_CLEAN = ("kubeconfig.clean", *NODE_CLEAN)
 BALANCER_CLEAN = ("recorded.clean", "haproxy.distrusted", "haproxy.clean", "os.clean")
+SHARING_CLEAN = ("recorded.clean", "keepalived.clean", *BALANCER_CLEAN[1:])
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,13 @@ def steps(picture: Picture) -> list[Step]:
     """
     table = picture.table
     control_plane = (*(name for name in table.control_plane if name != picture.source), picture.source)
+    balancer_clean = SHARING_CLEAN if table.sharing else BALANCER_CLEAN
     found = [
         *(_services(picture) if picture.source else []),
         *_resets(picture),
         _clean("workers cleaned", "Workers as before", table.workers, NODE_CLEAN),
         _clean("control plane cleaned", "Control-plane nodes as before", control_plane, CONTROL_PLANE_CLEAN),
-        _clean("balancers cleaned", "Load balancers as before", table.load_balancers, BALANCER_CLEAN),
+        _clean("balancers cleaned", "Load balancers as before", table.load_balancers, balancer_clean),
     ]
     present = [step for step in found if step.targets]
     return present[:1] + [replace(step, after=(before.key,)) for before, step in pairwise(present)]

@@ -177,7 +177,7 @@ def _join(run: Run, name: str, limits: Limits) -> None:
         readiness.preflight(run, (name,))
         status = removal.membership(run, run.table.control_plane)
         source = removal.whom_to_ask(run, status, (name,))
-        readiness.run_steps(run, plan_replace.balancer_steps(name, source))
+        readiness.run_steps(run, plan_replace.balancer_steps(name, source, run.table.sharing))
         return
     run.addition = addition.Addition(plan_add.Request((name,)), (name,))
     addition.answer(run, limits.answer_s)

@@ -253,7 +253,17 @@ def _balancer_lines(stands: Standing) -> Iterable[str]:
             if server["status"] != "no check":
                 up.setdefault(server["backend"], []).append(server["status"].startswith("UP"))
         counts = ", ".join(f"{name} {sum(servers)} of {len(servers)} servers up" for name, servers in up.items())
-        yield f"{row.name}: HAProxy {told.get('haproxy', '?')}, {counts or 'its servers are not known'}"
+        servers = counts or "its servers are not known"
+        yield f"{row.name}: HAProxy {told.get('haproxy', '?')}, {servers}{_holding(stands.cluster, told)}"
+
+
+def _holding(cluster: Cluster, told: Mapping[str, Any]) -> str:
+    """Of a load balancer that shares an address, whether it has it now."""
+    address = cluster.settings.virtual_address
+    if address is None:
+        return ""
+    words = {True: f"has {address}", False: "stands by"}
+    return f", {words.get(told.get('holds_address', ''), f'whether it has {address} is not known')}"
 
 
 def _chart_line(facts: Answers) -> str:
@@ -289,6 +299,6 @@ def status_data(stands: Standing) -> dict[str, Any]:
 def _details(facts: Answers, node: str) -> dict[str, Any]:
     """Of a node, what only data has room for."""
     told = facts.facts.get(node, {})
-    kept = ("installed", "drift", "certificates", "backends", "etcd")
+    kept = ("installed", "drift", "certificates", "backends", "holds_address", "etcd")
     details = {f"{key}_details" if key == "drift" else key: told[key] for key in kept if key in told}
     return details | {"components": (facts.cluster or {}).get("components", {}).get(node, {})}

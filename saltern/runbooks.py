@@ -69,6 +69,7 @@ OTHER_CODES: dict[str, str] = {
     "unit-not-running": "A service does not run",
     "crio-not-configured": "CRI-O could not be configured",
     "haproxy-not-configured": "HAProxy does not accept its configuration",
+    "keepalived-not-configured": "keepalived could not be configured",
     "kubeconfig-not-written": "A kubeconfig could not be put right",
     "kubeadm-files-not-kept": "A file that kubeadm wrote could not be kept as defined",
     # the cluster
@@ -99,6 +100,7 @@ OTHER_CODES: dict[str, str] = {
     "etcd-quorum-lost": "Most control-plane nodes are gone: etcd has no quorum",
     "etcd-member-unhealthy": "A member of etcd is missing, not well, or a stranger",
     "endpoint-not-answering": "No API server answers behind the cluster's endpoint",
+    "virtual-address-not-held": "Not exactly one load balancer has the virtual address",
     "backend-down": "A load balancer takes a server for down",
     "node-not-in-table": "The cluster has a node that the table does not have",
     "node-drifted": "A node is not as its last state run left it",
@@ -122,6 +124,7 @@ _STATE_MODULES = {
     "haproxy": "haproxy-not-configured",
     "helm_release": "chart-not-applied",
     "hosts_file": "file-not-written",
+    "keepalived": "keepalived-not-configured",
     "keeper": "api-not-compared",
     "kernel_module": "kernel-module-missing",
     "kube": "workload-not-ready",

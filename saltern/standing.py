@@ -31,6 +31,7 @@ PODS_SHOWN = 10
 CHARTS = ("cilium", "metallb")
 # Runbooks of what several matters lead to.
 ETCD_MEMBER, DRIFTED = "etcd-member-unhealthy", "node-drifted"
+NOT_HELD = "virtual-address-not-held"
 # The runbook where a node could not tell a part of its facts; the others have the general one.
 PARTS = {"etcd": ETCD_MEMBER, "haproxy": "unit-not-running", "backends": "unit-not-running"}
 
@@ -69,6 +70,7 @@ def judge(cluster: Cluster, answers: Answers, wait_s: float) -> Standing:
         *_wrong_nodes(cluster, answers),
         *_wrong_etcd(cluster, answers),
         *_wrong_balancers(cluster, answers),
+        *_wrong_holders(cluster, answers),
         *_wrong_pods(answers),
         *_wrong_versions(cluster, answers),
         *_wrong_charts(cluster, answers),
@@ -178,6 +180,21 @@ def _wrong_balancers(cluster: Cluster, answers: Answers) -> Iterator[Problem]:
                 cause = f"{what}: {server['check'] or 'no reason given'}"
                 remedy = f"from {row.name}: curl -k https://{server['address']}/readyz"
                 yield Problem(row.name, "HAProxy", cause, remedy, code="backend-down")
+
+
+def _wrong_holders(cluster: Cluster, answers: Answers) -> Iterator[Problem]:
+    """Nobody has the virtual address, or more than one; of a load balancer that is silent nobody knows."""
+    address = cluster.settings.virtual_address
+    names = [row.name for row in cluster.load_balancers]
+    told = {name: answers.facts[name].get("holds_address") for name in names if name in answers.facts}
+    holders = [name for name, holds in told.items() if holds]
+    remedy = f"salt -L {','.join(names)} unit.journal keepalived.service"
+    if address and len(holders) > 1:
+        cause = f"{', '.join(holders)} all have {address}: they do not hear each other (VRRP, IP protocol 112)"
+        yield Problem("", "Virtual address", cause, remedy, code=NOT_HELD)
+    elif address and not holders and list(told.values()) == [False] * len(names):
+        cause = f"no load balancer has {address}: keepalived does not run, or its check of HAProxy fails"
+        yield Problem("", "Virtual address", cause, remedy, code=NOT_HELD)
 
 
 def _wrong_pods(answers: Answers) -> Iterator[Problem]:

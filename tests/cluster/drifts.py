@@ -322,7 +322,7 @@ def _units(node: Node, chunk: Chunk) -> Iterator[Drift]:
         if "binary" in chunk:
             yield _another_program(chunk, unit)
         mask = f"ln -sf /dev/null /etc/systemd/system/{unit} && systemctl daemon-reload"
-        if chunk.get("packages") == ["haproxy"]:
+        if chunk.get("packages") in (["haproxy"], ["keepalived"]):
             # Not while kubeconfigs are wrong, which are mended only where the endpoint proves whose they are; and not
             # with its package, whose removal is a stop.
             yield Drift(chunk["__id__"], f"{unit} disabled", EDITED, f"systemctl --quiet disable {unit}", seen)
@@ -402,6 +402,16 @@ def _haproxy(node: Node, chunk: Chunk) -> Iterator[Drift]:
     path = "/etc/haproxy/haproxy.cfg"
     server = chunk["settings"]["backends"][0]["servers"][-1]["name"]
     edit = f"sed -i '/server {server} /d' {path}; systemctl reload haproxy; chown {NOBODY} {path}; chmod 0606 {path}"
+    edited, removed = file_drifts(chunk, path, edit, attributes=False)
+    yield edited
+    # In another wave than its package, which would not start without it.
+    yield replace(removed, wave=DISOWNED)
+
+
+@drifts_of("keepalived.configured")
+def _keepalived(node: Node, chunk: Chunk) -> Iterator[Drift]:
+    path = chunk["config"]
+    edit = f"sed -i 's/priority .*/priority 99/' {path}; systemctl reload keepalived; chown {NOBODY} {path}"
     edited, removed = file_drifts(chunk, path, edit, attributes=False)
     yield edited
     # In another wave than its package, which would not start without it.

@@ -20,6 +20,7 @@ from salt.utils.datastructures import HashableOrderedDict
 
 from saltern import definition, node_pillar
 from tests.salt_node import load
+from tests.unit.saltern.definitions import PAIR
 
 CHECKOUT = Path(__file__).parents[2]
 ROOMS = CHECKOUT / "salt"
@@ -28,11 +29,19 @@ FAMILIES = {
     "Ubuntu": {"os": "Ubuntu", "os_family": "Debian", "osrelease": "24.04", "init": "systemd"},
     "RedHat": {"os": "CentOS Stream", "os_family": "RedHat", "osrelease": "9", "init": "systemd"},
 }
-NODES = {"control_plane": "saw-k8s-m-01", "worker": "saw-k8s-w-01", "load_balancer": "saw-k8s-ha-01"}
+# A load balancer that shares an address is compiled from a definition of its own.
+SHARING = "sharing load_balancer"
+NODES = {
+    "control_plane": "saw-k8s-m-01",
+    "worker": "saw-k8s-w-01",
+    "load_balancer": "saw-k8s-ha-01",
+    SHARING: "saw-k8s-ha-02",
+}
 HIGHSTATE = {
     "control_plane": ["os", "binaries", "crio", "kubelet", "kubeconfig", "kubeadm.static_pods", "cluster"],
     "worker": ["os", "binaries", "crio", "kubelet", "kubeconfig.endpoints"],
     "load_balancer": ["os", "haproxy"],
+    SHARING: ["os", "haproxy", "keepalived"],
 }
 # Rooms that orchestration applies, and to whom (docs/architecture.md).
 ORCHESTRATED = {"kubeadm": ["control_plane", "worker"]} | {
@@ -68,6 +77,8 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("overlay")
     rows = "".join(f'  {chart}: {{sha256: {{any: "{"0" * 64}"}}}}\n' for chart in ("cilium-chart", "metallb-chart"))
     (path / "versions.sls").write_text(f"artefacts:\n{rows}")
+    (path / SHARING).mkdir()
+    (path / SHARING / "cluster.sls").write_text(json.dumps(PAIR))
     return path
 
 
@@ -75,7 +86,8 @@ class Compiler:
     """Salt's compiler as it runs in one node's minion."""
 
     def __init__(self, minion_id: str, family: str, overlay: Path, root: Path) -> None:
-        cluster = definition.load([CHECKOUT / "pillar", overlay])
+        more = [overlay / SHARING] if minion_id == NODES[SHARING] else []
+        cluster = definition.load([CHECKOUT / "pillar", overlay, *more])
         self.pillar = node_pillar.build(cluster, minion_id) | HANDED_OVER
         self.options = salt.config.DEFAULT_MINION_OPTS.copy() | {
             "id": minion_id,
@@ -198,7 +210,7 @@ def test_every_state_id_is_a_sentence_of_its_own(compiler: Any) -> None:
 def test_whatever_is_applied_is_recorded_last(compiler: Any, role: str) -> None:
     its = compiler(role, "Debian")
     runs = [HIGHSTATE[role], *([room] for room in HIGHSTATE[role] if "." not in room)]
-    runs += [["kubeadm.joined"]] if role != "load_balancer" else [["haproxy.trusted"]]
+    runs += [["kubeadm.joined"]] if "load_balancer" not in role else [["haproxy.trusted"]]
     for run in runs:
         assert its.compile(run)[-1]["__sls__"] == f"{RECORDED}.written", run
 
@@ -233,6 +245,15 @@ def test_what_is_recorded_of_a_state_are_its_own_arguments(compiler: Any, role: 
         told = applied(json.loads(json.dumps(chunk)))
         inspect.signature(function).bind(told["name"], **told["arguments"])
         assert told["id"] == chunk["__id__"] and "require" not in told["arguments"]
+
+
+def test_keepalived_gets_its_script_and_is_reloaded_with_it(compiler: Any) -> None:
+    chunks = {chunk["__id__"]: chunk for chunk in compiler(SHARING, "Debian").compile(["keepalived"])}
+    script = chunks["keepalived can ask the local HAProxy"]
+    assert script["text"] == (ROOMS / "keepalived/files/check-haproxy").read_text()
+    assert (script["mode"], script["restarts"]) == ("0755", ["keepalived.service"])
+    settings = chunks["keepalived is configured"]["settings"]
+    assert script["name"] == settings["check"]["path"]
 
 
 def test_a_run_has_few_states(compiler: Any) -> None:

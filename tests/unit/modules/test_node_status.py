@@ -17,7 +17,7 @@ def node(tmp_path):
     node.answers = {
         "last_apply.summary": APPLIED, "last_apply.drift": [], "certificates.expiries": [], "etcd_facts.own": LEADER,
         "etcd_facts.members": ["m"], "cluster_facts.facts": {"nodes": {}}, "haproxy.version": "2.6.12",
-        "haproxy.servers": [],
+        "haproxy.servers": [], "keepalived.holds": True,
     }  # fmt: skip
     node.asked = []
 
@@ -72,6 +72,14 @@ def test_a_load_balancer_tells_of_its_servers_and_of_no_cluster(node):
     told = node.salt["node_status.facts"]()
     assert (told["haproxy"], told["backends"]) == ("2.6.12", []) and "etcd" not in told
     assert ("haproxy.servers", "/run/h.sock") in node.asked
+    assert "holds_address" not in told
+
+
+def test_a_load_balancer_that_shares_an_address_tells_whether_it_has_it(node):
+    node.pillar["saltern"] |= {"node": {"role": "load_balancer"}, "haproxy": {"socket": "/run/h.sock"}}
+    node.pillar["saltern"]["keepalived"] = {"virtual_address": "192.168.100.149"}
+    assert node.salt["node_status.facts"]()["holds_address"] is True
+    assert ("keepalived.holds", "192.168.100.149") in node.asked
 
 
 def test_a_worker_asks_for_neither(node):

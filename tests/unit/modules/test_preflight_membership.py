@@ -98,7 +98,15 @@ def test_a_load_balancers_port(tmp_path, holder, found):
 
 def test_the_statistics_of_haproxy_need_a_port_too(tmp_path):
     made = node(tmp_path, "saw-k8s-ha-01", port8404="nginx (PID 7)")
-    made.pillar["saltern"]["haproxy"]["stats"] = {"bind": "127.0.0.1:8404"}
+    assert codes(ports(made, "load_balancer")) == ["port-taken"]
+    made.pillar["saltern"]["haproxy"]["stats"] = None
+    assert ports(made, "load_balancer") == []
+
+
+def test_what_keepalived_asks_needs_a_port_too(tmp_path):
+    made = node(tmp_path, "saw-k8s-ha-01", port8405="nginx (PID 7)")
+    assert ports(made, "load_balancer") == []
+    made.pillar["saltern"]["haproxy"]["alive"] = "127.0.0.1:8405"
     assert codes(ports(made, "load_balancer")) == ["port-taken"]
 
 

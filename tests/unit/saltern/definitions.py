@@ -15,6 +15,19 @@ CHECKOUT = Path(__file__).parents[3]
 SHIPPED = CHECKOUT / "pillar"
 # The shipped versions.sls leaves this sum to the operator; any 64 digits do where nothing is fetched.
 SOME_SUM = "0" * 64
+# An overlay: a second load balancer, and the address that it shares with the first.
+PAIR: dict[str, Any] = {
+    "cluster": {"virtual_address": "192.168.100.149"},
+    "nodes": {
+        "saw-k8s-ha-02": {
+            "role": "load_balancer",
+            "address": "192.168.100.148",
+            "cpus": 2,
+            "memory_gib": 4,
+            "disk_gib": 20,
+        }
+    },
+}
 COMPLETED = {"artefacts": {"metallb-chart": {"sha256": {"any": SOME_SUM}}}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saltern import haproxy
-from tests.unit.saltern.definitions import shipped
+from tests.unit.saltern.definitions import PAIR, shipped
 
 API_SERVERS = [{"name": f"saw-k8s-m-0{number}", "address": f"192.168.100.15{number}:6443"} for number in (1, 2, 3)]
 
@@ -18,16 +18,17 @@ def test_the_api_of_every_control_plane_node_behind_the_endpoint(tmp_path):
         "frontends": [{"name": "kubernetes-api", "bind": "192.168.100.150:6443", "backend": "kubernetes-api"}],
         "backends": [{"name": "kubernetes-api", "check": "api", "servers": API_SERVERS}],
         "ca_path": "/etc/haproxy/kubernetes-ca.crt",
-        "stats": None,
+        "stats": {"bind": "127.0.0.1:8404", "allow": []},
         "socket": "/run/haproxy-stats.sock",
+        "alive": None,
     }
 
 
 def test_with_a_shared_address_each_listens_on_all_of_its_addresses(tmp_path):
-    row = {"role": "load_balancer", "address": "192.168.100.158", "cpus": 2, "memory_gib": 4, "disk_gib": 20}
-    two = {"cluster": {"virtual_address": "192.168.100.149"}, "nodes": {"saw-k8s-ha-02": row}}
     for name in ("saw-k8s-ha-01", "saw-k8s-ha-02"):
-        assert built(tmp_path, name, two)["frontends"][0]["bind"] == "*:6443"
+        wanted = built(tmp_path, name, PAIR)
+        assert wanted["frontends"][0]["bind"] == "*:6443"
+        assert wanted["alive"] == "127.0.0.1:8405"
 
 
 def test_ingress_goes_to_the_workers_node_ports(tmp_path):
@@ -51,5 +52,6 @@ def test_every_frontend_has_its_backend(tmp_path):
 
 
 def test_statistics_listen_where_the_definition_says(tmp_path):
-    stats = {"haproxy": {"stats": {"bind": "127.0.0.1:8404"}}}
-    assert built(tmp_path, cluster=stats)["stats"] == {"bind": "127.0.0.1:8404"}
+    stats = {"bind": "192.168.100.150:8404", "allow": ["192.168.100.0/24"]}
+    assert built(tmp_path, cluster={"haproxy": {"stats": stats}})["stats"] == stats
+    assert built(tmp_path, cluster={"haproxy": {"stats": None}})["stats"] is None

@@ -26,7 +26,7 @@ def test_an_unknown_minion_gets_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        (LOAD_BALANCER, {"haproxy"}),
+        (LOAD_BALANCER, {"haproxy"}),  # keepalived: test_keepalived_pillar.py
         (WORKER, {"crio", "kubelet", "kubeadm"}),
         (CONTROL_PLANE, {"crio", "kubelet", "kubeadm", "charts", "verification", "marks"}),
     ],

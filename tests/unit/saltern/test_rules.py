@@ -8,7 +8,7 @@ import pytest
 
 from saltern.findings import Finding
 from saltern.option_rules import registry_of
-from tests.unit.saltern.definitions import report
+from tests.unit.saltern.definitions import PAIR, report
 
 
 def row(role: str, last: int, **fields: object) -> dict[str, object]:
@@ -26,6 +26,11 @@ def settings(**fields: object) -> dict[str, object]:
 
 def node(name: str, **fields: object) -> dict[str, object]:
     return {"nodes": {name: fields}}
+
+
+def pair(**parts: dict[str, object]) -> dict[str, object]:
+    """Two load balancers that share an address, and parts of the definition beside."""
+    return PAIR | parts | {"cluster": PAIR["cluster"] | parts.get("cluster", {})}
 
 
 # title, overlay of cluster.sls, path, part of the rule, part of the remedy
@@ -96,21 +101,21 @@ ERRORS = [
     ),
     (
         "virtual address of a node",
-        settings(virtual_address="192.168.100.157"),
+        pair(cluster={"virtual_address": "192.168.100.157"}),
         "nodes.saw-k8s-w-04.address",
         "the endpoint",
         "",
     ),
     (
         "virtual address outside",
-        settings(virtual_address="10.1.1.1"),
+        pair(cluster={"virtual_address": "10.1.1.1"}),
         "cluster.virtual_address",
         "no host address",
         "free",
     ),
     (
         "virtual address of the gateway",
-        settings(virtual_address="192.168.100.1"),
+        pair(cluster={"virtual_address": "192.168.100.1"}),
         "cluster.virtual_address",
         "the gateway",
         "",
@@ -143,6 +148,69 @@ ERRORS = [
         "cluster.virtual_address",
         "2 load balancers",
         "free address",
+    ),
+    (
+        "a shared address and one load balancer",
+        settings(virtual_address="192.168.100.149"),
+        "cluster.virtual_address",
+        "1 load balancer shares its address with nobody",
+        "add a row with the role load_balancer, or write null",
+    ),
+    (
+        "virtual address of a DNS server",
+        pair(cluster={"virtual_address": "192.168.100.2", "network": {"dns": ["192.168.100.2"]}}),
+        "cluster.virtual_address",
+        "of a DNS server",
+        "",
+    ),
+    (
+        "virtual address in a pool",
+        pair(cluster={"virtual_address": "192.168.100.205"}),
+        "metallb.pools.default",
+        "touches the address of the endpoint (192.168.100.205)",
+        "",
+    ),
+    (
+        "the API on the port of keepalived's check",
+        pair(cluster={"api_port": 8405}),
+        "cluster.api_port",
+        "HAProxy answers keepalived on 8405",
+        "6443",
+    ),
+    (
+        "statistics on the API's port",
+        {"haproxy": {"stats": {"bind": "127.0.0.1:6443"}}},
+        "haproxy.stats.bind",
+        "the API listens on 6443",
+        "127.0.0.1:8404",
+    ),
+    (
+        "statistics on the port of keepalived's check",
+        pair(haproxy={"stats": {"bind": "127.0.0.1:8405"}}),
+        "haproxy.stats.bind",
+        "HAProxy answers keepalived on 8405",
+        "127.0.0.1:8404",
+    ),
+    (
+        "statistics on no port",
+        {"haproxy": {"stats": {"bind": "127.0.0.1:84040"}}},
+        "haproxy.stats.bind",
+        "no port",
+        "127.0.0.1:8404",
+    ),
+    (
+        "statistics for everybody",
+        {"haproxy": {"stats": {"bind": "192.168.100.150:8404"}}},
+        "haproxy.stats.allow",
+        "anybody who reaches 192.168.100.150:8404",
+        "name the networks",
+    ),
+    (
+        "statistics on an address that one of two has",
+        pair(haproxy={"stats": {"bind": "192.168.100.150:8404", "allow": ["192.168.100.0/24"]}}),
+        "haproxy.stats.bind",
+        "not each load balancer (192.168.100.150, 192.168.100.148) has this address",
+        "*:8404",
     ),
     (
         "no worker",
@@ -422,13 +490,19 @@ RIGHT = [
     ("five control-plane nodes", {"nodes": {f"saw-k8s-m-1{n}": row("control_plane", 190 + n) for n in range(2)}}),
     (
         "two load balancers with a shared address",
-        {"cluster": {"virtual_address": "192.168.100.149"}, "nodes": {"saw-k8s-ha-02": row("load_balancer", 158)}},
+        PAIR,
     ),
     (
         "small nodes whose check is off",
         {"kubeadm": {"ignore_preflight_errors": ["NumCPU", "Mem"]}, **node("saw-k8s-m-01", cpus=1, memory_gib=1)},
     ),
     ("the gateway as DNS server and as master", {"master": {"address": "192.168.100.1"}}),
+    ("no statistics", {"haproxy": {"stats": None}}),
+    (
+        "statistics for a network",
+        {"haproxy": {"stats": {"bind": "192.168.100.150:8404", "allow": ["192.168.100.0/24"]}}},
+    ),
+    ("statistics of a pair", pair(haproxy={"stats": {"bind": "*:8404", "allow": ["192.168.100.0/24"]}})),
     ("a pool as CIDR", pool("192.168.100.224/28")),
     ("no worker range", settings(worker_range=None)),
     ("workers in the worker range", settings(worker_range="192.168.100.154-192.168.100.160")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -9,7 +11,7 @@ from saltern import plan
 from saltern.plan import ORDER, Picture, PlanError, Table
 from saltern.steps import Outcome, Step, StepError
 from tests.salt_node import CHECKOUT
-from tests.unit.saltern.definitions import shipped
+from tests.unit.saltern.definitions import PAIR, shipped
 
 TABLE = Table(("ha",), ("m1", "m2", "m3"), ("w1", "w2"))
 MEMBER = {"joined": True, "healthy": True}
@@ -44,6 +46,7 @@ def test_the_table_of_the_definition(tmp_path):
     assert table.control_plane == ("saw-k8s-m-01", "saw-k8s-m-02", "saw-k8s-m-03")
     assert len(table.workers) == 4 and len(table.all) == 8
     assert table.of_role("worker") == table.workers
+    assert not table.sharing and Table.of(shipped(tmp_path / "pair", PAIR)).sharing
     with pytest.raises(ValueError, match="there is no role 'boss'"):
         table.of_role("boss")
 
@@ -174,6 +177,23 @@ def test_load_balancers_get_the_authority():
     assert call.kwarg["pillar"] == {"saltern_ca": "PEM"}
     with pytest.raises(StepError, match="no CA"):
         steps["authority trusted"].call(outcome(steps, "authority read", ""))
+
+
+def test_load_balancers_that_share_an_address_get_keepalived():
+    alone = planned(BARE)["balancers prepared"]
+    assert alone.call.kwarg["mods"] == ["os", "haproxy"]
+    table = replace(TABLE, load_balancers=("ha1", "ha2"), sharing=True)
+    step = planned(Picture(table, {}, KEYS, SERVICE))["balancers prepared"]
+    assert (step.targets, step.call.kwarg["mods"]) == (("ha1", "ha2"), ["os", "haproxy", "keepalived"])
+
+
+def test_load_balancers_that_serve_change_one_after_the_other():
+    table = replace(TABLE, load_balancers=("ha1", "ha2"), sharing=True)
+    bare = planned(Picture(table, {}, KEYS, SERVICE))
+    assert not bare["balancers prepared"].one_at_a_time  # nobody is served yet
+    assert bare["authority trusted"].one_at_a_time
+    whole = planned(Picture(table, WHOLE.status, KEYS, SERVICE))
+    assert whole["balancers prepared"].one_at_a_time and whole["authority trusted"].one_at_a_time
 
 
 def test_what_waits_for_the_cluster_runs_beside_other_state_runs():

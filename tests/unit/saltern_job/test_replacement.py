@@ -309,6 +309,7 @@ def test_of_two_load_balancers_one_goes_only_while_the_other_serves(tmp_path):
     later = scene.again()
     assert succeeded(later)
     assert [line.split()[0] for line in later.cloud_calls("-d")] == [BALANCER]
+    assert later.log == [f"{BALANCER}: os,haproxy,keepalived", f"{BALANCER}: haproxy.trusted"]
 
 
 def test_a_row_that_the_product_wrote_stays(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from saltern import node_pillar, report, runbooks, standing
 from saltern.inquiry import Answers
 from tests.salt_node import CHECKOUT, load
-from tests.unit.saltern.definitions import shipped
+from tests.unit.saltern.definitions import PAIR, shipped
 
 # node_status.facts of the eight nodes of a real cluster.
 CAPTURED = json.loads((Path(__file__).parent / "captured" / "node-status.json").read_text())
@@ -25,6 +25,8 @@ class Scene:
     def __init__(self, directory, **overlay):
         self.cluster = shipped(directory, **overlay)
         self.facts = copy.deepcopy(CAPTURED)
+        for number, row in enumerate(self.cluster.load_balancers if self.cluster.settings.virtual_address else []):
+            self.facts[row.name] = copy.deepcopy(CAPTURED["saw-k8s-ha-01"]) | {"holds_address": number == 0}
         for name, facts in self.facts.items():
             # The captured cluster has its own mirror and versions; here it was applied from the shipped definition.
             facts["applied"]["pillar"] = FINGERPRINT(node_pillar.build(self.cluster, name)["saltern"])
@@ -60,6 +62,12 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path):
     return Scene(tmp_path)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """The same with two load balancers, of which the first has the address."""
+    return Scene(tmp_path, cluster=PAIR)
 
 
 def test_a_healthy_cluster(scene):
@@ -193,6 +201,41 @@ def test_a_server_that_a_load_balancer_takes_for_down(scene, status):
     assert scene.only() == (
         f"saw-k8s-ha-01: HAProxy: kubernetes-api: saw-k8s-m-02 (192.168.100.152:6443) is {status}: "
         "Layer4 connection problem"
+    )
+
+
+def test_one_of_two_load_balancers_has_the_address(pair):
+    assert pair.problems() == []
+    lines = report.status(pair.judged()).splitlines()
+    assert [line.split("up, ")[1] for line in lines if "HAProxy" in line] == ["has 192.168.100.149", "stands by"]
+    told = report.status_data(pair.judged())["nodes"]
+    assert [told[name]["holds_address"] for name in ("saw-k8s-ha-01", "saw-k8s-ha-02")] == [True, False]
+
+
+def test_an_address_that_both_have(pair):
+    pair.facts["saw-k8s-ha-02"]["holds_address"] = True
+    assert pair.only().startswith(
+        ": Virtual address: saw-k8s-ha-01, saw-k8s-ha-02 all have 192.168.100.149: they do not hear each other"
+    )
+    assert pair.codes() == ["virtual-address-not-held"]
+
+
+def test_an_address_that_nobody_has(pair):
+    pair.facts["saw-k8s-ha-01"]["holds_address"] = False
+    assert pair.only().startswith(": Virtual address: no load balancer has 192.168.100.149: keepalived does not run")
+    assert pair.codes() == ["virtual-address-not-held"]
+
+
+def test_who_is_silent_may_have_the_address(pair):
+    del pair.facts["saw-k8s-ha-01"]
+    pair.rest["silent"] = ("saw-k8s-ha-01",)
+    assert pair.codes() == ["minion-silent"]
+    del pair.facts["saw-k8s-ha-02"]["holds_address"]
+    pair.facts["saw-k8s-ha-02"]["errors"]["holds_address"] = "ip: not found"
+    assert pair.codes() == ["minion-silent", "call-failed"]
+    lines = report.status(pair.judged()).splitlines()
+    assert next(line for line in lines if "saw-k8s-ha-02: HAProxy" in line).endswith(
+        "up, whether it has 192.168.100.149 is not known"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_only_the_clusters_own_name_confirms():
 
 
 # -- the steps
+
+
+def test_load_balancers_that_share_an_address_give_it_up_first():
+    steps = plan_teardown.steps(Picture(replace(TABLE, sharing=True), "m2"))
+    (step,) = [step for step in steps if step.key == "balancers cleaned"]
+    assert step.call.kwarg["mods"] == [
+        "recorded.clean", "keepalived.clean", "haproxy.distrusted", "haproxy.clean", "os.clean",
+    ]  # fmt: skip
 
 
 def test_services_go_before_members_members_before_files():
