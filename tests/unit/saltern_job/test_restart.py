@@ -433,7 +433,9 @@ def test_a_run_that_was_killed_restarts_no_node_twice(tmp_path):
     assert scene.cordons == {W2}
 
     later = scene.again()
+    later.away[W2] = 25.0
     told = succeeded(later)
+    assert later.master.calls("kube_restart.take_back")[0].kwarg["containers"] == HELD["containers"]
     assert "goes on with what was begun at 20" in told[1].comment
     assert f"restarted since then, and left alone: {W1}" in told[1].comment
     assert (later.restarts(), later.cordons) == ([W3], set())
