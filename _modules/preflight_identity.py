@@ -112,8 +112,9 @@ def facts():
     """
     Give by what others know this node.
 
-    Returns ``{"hostname", "machine_id", "product_uuid", "macs": [...], "neighbours": {address: MAC}}``: its own
-    hardware addresses, and those that it sees behind the addresses of the other nodes. What is not known is empty.
+    Returns ``{"hostname", "machine_id", "product_uuid", "macs": [...], "neighbours": {address: MAC}, "has_endpoint"}``:
+    its own hardware addresses, those that it sees behind the addresses of the other nodes, whether it has the
+    endpoint's address. What is not known is empty.
 
     CLI Example:
 
@@ -123,14 +124,15 @@ def facts():
     """
     pillar = __pillar__["saltern"]
     known = {node["address"] for node in pillar["nodes"]} | {pillar["node"]["gateway"]}
-    seen = neighbours(_text("/proc/net/arp"))
+    seen, own = neighbours(_text("/proc/net/arp")), links()
     return {
         "hostname": socket.gethostname(),
         "machine_id": _text("/etc/machine-id"),
         # A container shows its host's.
         "product_uuid": "" if __salt__["node_facts.container"]() else _text(DMI_UUID),
-        "macs": own_macs(links(), pillar["node"]["address"]),
+        "macs": own_macs(own, pillar["node"]["address"]),
         "neighbours": {place: mac for place, mac in seen.items() if place in known},
+        "has_endpoint": any(pillar["cluster"]["endpoint"]["address"] in link["addresses"] for link in own),
     }
 
 

@@ -15,6 +15,7 @@ from saltern.model import Cluster
 from saltern.steps import Problem
 
 STEP = "Preflight"
+ENDPOINT = "endpoint-unreachable"
 # As many names as fit on a line; all nodes together have a shorter name.
 ALL_FROM = 3
 
@@ -72,10 +73,12 @@ def problems(reports: Mapping[str, Report], status: Mapping[str, Mapping[str, An
         status: node -> what ``kubeadm.status`` gave there.
         cluster: the definition.
     """
+    mended = {ENDPOINT} if endpoint_free(reports, cluster) else set()
     told = [
         Problem(node, STEP, f"{found['what']} ({found['where']}): {found['why']}", found["remedy"], code=found["code"])
         for node, report in reports.items()
         for found in report.findings
+        if found["code"] not in mended
     ]
     told += foreign(status)
     facts = {node: report.facts for node, report in reports.items() if report.facts}
@@ -84,6 +87,12 @@ def problems(reports: Mapping[str, Report], status: Mapping[str, Mapping[str, An
     skews = {node: bounds for node, report in reports.items() if (bounds := report.skew())}
     told += skewed(skews, cluster.os.max_clock_skew_s)
     return merged(told, cluster.nodes)
+
+
+def endpoint_free(reports: Mapping[str, Report], cluster: Cluster) -> bool:
+    """Whether no load balancer has the endpoint's address: then the run, which starts keepalived, gives it to one."""
+    told = [reports[row.name].facts.get("has_endpoint") for row in cluster.load_balancers if row.name in reports]
+    return told == [False] * len(cluster.load_balancers)
 
 
 def merged(found: Iterable[Problem], nodes: Collection[str]) -> list[Problem]:

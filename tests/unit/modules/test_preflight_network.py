@@ -444,9 +444,15 @@ def test_an_incomplete_neighbour_is_none(member):
 
 def test_facts(member):
     found = member.salt["preflight_identity.facts"]()
-    assert set(found) == {"hostname", "machine_id", "product_uuid", "macs", "neighbours"}
+    assert set(found) == {"hostname", "machine_id", "product_uuid", "macs", "neighbours", "has_endpoint"}
+    assert found["has_endpoint"] is False
     assert found["hostname"] == socket.gethostname() and found["macs"]
     json.dumps(found)
+
+
+def test_a_load_balancer_that_has_the_endpoints_address(member):
+    member.pillar["saltern"]["cluster"]["endpoint"]["address"] = "127.0.0.1"
+    assert member.salt["preflight_identity.facts"]()["has_endpoint"] is True
 
 
 def test_a_container_shows_its_hosts_product_uuid(member):

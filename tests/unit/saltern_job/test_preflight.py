@@ -16,6 +16,7 @@ from saltern.preflight_codes import CODES
 from saltern.steps import Problem
 from tests.salt_node import CHECKOUT
 from tests.unit.modules.member import CLUSTER
+from tests.unit.saltern.definitions import PAIR, shipped
 
 NODES = tuple(CLUSTER.nodes)
 HA, M1, M2, M3, W1, W2, W3, W4 = NODES
@@ -55,6 +56,30 @@ def test_a_finding_is_a_problem_of_its_node():
     (found,) = problems(saw_k8s_w_01=Report(findings=[FULL]))
     assert found.told() == "saw-k8s-w-01: Preflight: 11 MiB free (/opt): images\n    next: on saw-k8s-w-01: du"
     assert found.code == "disk-full"
+
+
+AWAY = {
+    "code": "endpoint-unreachable", "what": "the endpoint does not answer", "where": "192.168.100.149:6443", "why": "w",
+    "remedy": "r",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        # Nobody has it: the run starts keepalived.
+        ({"has_endpoint": False}, {"has_endpoint": False}, []),
+        # Somebody has it, and is not reached; or may have it.
+        ({"has_endpoint": True}, {"has_endpoint": False}, ["endpoint-unreachable"]),
+        ({"has_endpoint": False}, None, ["endpoint-unreachable"]),
+        ({"has_endpoint": False}, {}, ["endpoint-unreachable"]),
+    ],
+)
+def test_an_endpoint_that_nobody_has_is_left_to_the_run(tmp_path, first, second, found):
+    cluster = shipped(tmp_path, PAIR)
+    reports = {W1: Report(findings=[AWAY]), HA: Report(facts=first)}
+    reports |= {"saw-k8s-ha-02": Report(facts=second)} if second is not None else {}
+    assert codes(preflight.problems(reports, {}, cluster)) == found
 
 
 def test_what_several_nodes_see_is_one_problem():
