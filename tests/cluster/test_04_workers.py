@@ -89,7 +89,8 @@ def test_the_addition_is_recorded_and_touched_nobody_else(shell: Shell, table: C
     wait_until("the addition is recorded as succeeded", ended, deadline_s=60)
     run = shell.json("salt-run", "--out=json", "cluster.show_run")
     asked = {node for stage in run["stages"] for step in stage["steps"] for node in step["nodes"]}
-    assert asked == {further_worker, table.control_plane[0].name}, run["stages"]
+    # The control plane is asked what it is; all else is between the new worker and one of it.
+    assert asked <= {further_worker, *(row.name for row in table.control_plane)}, run["stages"]
 
 
 def test_the_new_worker_runs_pods(shell: Shell, table: Cluster, further_worker: str) -> None:
