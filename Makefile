@@ -4,7 +4,7 @@ SETUP := lab/setup.sh
 PARALLEL := --numprocesses=logical --maxprocesses=8
 UNIT := tests/unit tests/render tests/functional
 
-.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-operations test-faults lint bench bench-drift build
+.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-drift test-resume test-faults lint bench bench-drift build
 
 help:
 	@echo 'make up          the lab, the machines and the cluster: everything'
@@ -14,7 +14,8 @@ help:
 	@echo 'make test        all tests, the real cluster last'
 	@echo 'make test-unit   unit, render and functional tests: the everyday loop'
 	@echo 'make test-fast   these and the integration tests: everything but the real cluster'
-	@echo 'make test-operations drift, removal, resume and secrets on the real cluster'
+	@echo 'make test-drift  everything changed by hand, foreseen and mended, on the real cluster'
+	@echo 'make test-resume five faults in five stages of a bring-up'
 	@echo 'make test-faults each fault at every stage of a bring-up: hours'
 	@echo 'make lint        ruff, mypy, shellcheck, salt-lint'
 	@echo 'make bench       the bring-up by hand and by the product, side by side'
@@ -48,11 +49,14 @@ test-fast: build
 test-cluster:
 	@$(SETUP) exec pytest tests/cluster
 
-test-operations:
-	@$(SETUP) exec pytest tests/operations
+test-drift:
+	@$(SETUP) exec pytest -s tests/drift
+
+test-resume:
+	@$(SETUP) exec pytest -s tests/faults/test_sample.py
 
 test-faults:
-	@$(SETUP) exec pytest -s tests/faults
+	@$(SETUP) exec pytest -s tests/faults/test_every_stage.py
 
 lint:
 	@$(SETUP) exec ruff check .

@@ -36,7 +36,7 @@ WITHOUT_DRIFT = {
 KUBECONFIG = "/run/drift-admin.conf"
 KUBECTL = f"KUBECONFIG={KUBECONFIG} kubectl"
 # Profiles hold keys that decide whether packets are forwarded at all; a drift of theirs is an outage of its own, which
-# the mending is not to be blamed for: only where no pod of a service runs.
+# the mending is not to be blamed for; and Cilium sets them itself when its agent starts: only where it does not run.
 FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 # A value that a release takes without starting pods anew (Cilium) or with a pod that carries no traffic (MetalLB).
 RELEASE_VALUES = {"cilium": "k8sClientRateLimit.qps=99", "metallb": "controller.logLevel=debug"}
@@ -194,7 +194,7 @@ def _sysctl(node: Node, chunk: Chunk) -> Iterator[Drift]:
     for profile, settings in chunk["profiles"].items():
         yield from file_drifts(chunk, f"/etc/sysctl.d/{profile}.conf")
         for key, value in settings.items():
-            if key in FORWARDING and node.role == "worker":
+            if key in FORWARDING and node.role != "load_balancer":
                 continue
             at = f"/proc/sys/{key.replace('.', '/')}"
             act = f"echo '{_another(str(value))}' > {at} || true"

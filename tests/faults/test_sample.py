@@ -1,4 +1,4 @@
-"""A bring-up that is struck again and again is finished by the next run: a sample of `make test-faults`."""
+"""A bring-up that is struck again and again is finished by the next run: a sample of test_every_stage.py."""
 
 from __future__ import annotations
 

@@ -17,12 +17,13 @@ from lab import processes
 from lab.nodes import nspawn
 from lab.paths import Paths
 from saltern.model import Cluster
-from tests.cluster.lab_shell import Shell
-from tests.cluster.places import KINDS, Places
-from tests.cluster.probe import wait_until
-from tests.cluster.recorder import Recorders, heading_at, is_full
-from tests.cluster.search import Finding, Scanner
-from tests.cluster.secrets import CertificateKeys, Secret, kubernetes_secrets, text_secret
+
+from .lab_shell import Shell
+from .places import KINDS, Places
+from .probe import wait_until
+from .recorder import Recorders, heading_at, is_full
+from .search import Finding, Scanner
+from .secrets import CertificateKeys, Secret, kubernetes_secrets, text_secret
 
 # Longer than what journald keeps uncompressed, shorter than what logger cuts off.
 PADDING = "." * 900

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from saltern.model import Cluster
-from tests.cluster.lab_shell import Shell
-from tests.cluster.probe import Probe, wait_until
-from tests.cluster.test_02_failover import node_is_ready
+
+from .lab_shell import Shell
+from .probe import Probe, wait_until
+from .test_02_failover import node_is_ready
 
 NODE = "saw-k8s-w-04"
 # A pod of the node that may not be away: its budget wants the one replica that there is.
