@@ -15,8 +15,9 @@ APPLY_OPTIONS = ["--server-side", "--force-conflicts", "--field-manager=saltern"
 UNKNOWN_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in version "(?P<version>[^"]+)"')
 # Seconds for one call of kubectl with all objects; the API server gives each webhook up to 30.
 CALL_TIMEOUT_S = 120
-# As in _modules/kube.py.
-UNCALLED_WEBHOOK = "failed calling webhook"
+# A webhook that is not there yet (as in _modules/kube.py), and one of MetalLB that has just started and cannot read
+# what it compares with (metallb v0.15.3, internal/k8s/webhooks: its cache is not filled, or the API server went away).
+UNREADY_WEBHOOK = re.compile(r"failed calling webhook|failed to get existing \S+ objects")
 # How often kubectl diff is asked at most; see _lasting_differences.
 LOOKS = 3
 # What a change of any kind always changes too.
@@ -200,13 +201,13 @@ def _lasting_differences(objects, webhook_deadline_s):
 
 
 def _webhook_safe(args, objects, deadline_s, accepted=(0,)):
-    """Run kubectl with the objects on standard input; again only while a webhook cannot be called."""
+    """Run kubectl with the objects on standard input; again only while a webhook cannot judge them."""
     deadline = time.monotonic() + deadline_s
     while True:
         answer = _kubectl(args, objects)
         if answer["retcode"] in accepted:
             return answer
-        if UNCALLED_WEBHOOK not in answer["stderr"] or time.monotonic() > deadline:
+        if not UNREADY_WEBHOOK.search(answer["stderr"]) or time.monotonic() > deadline:
             raise CommandExecutionError(_failed(args[0], answer))
         time.sleep(1)
 

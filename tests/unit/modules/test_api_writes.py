@@ -59,6 +59,20 @@ def test_a_refused_apply_is_not_made_again(node: Node) -> None:
     assert len(node.calls()) == 1
 
 
+# MetalLB 0.15.3 just after its controller was started anew: begin and end as seen, the reason controller-runtime's.
+STARTING = (
+    'Error from server (Forbidden): admission webhook "l2advertisementvalidationwebhook.metallb.io" denied the '
+    "request: the cache is not started, can not read objects\nfailed to get existing v1beta1.L2Advertisement objects\n"
+)
+
+
+@pytest.mark.parametrize("words", [WEBHOOK, STARTING])
+def test_a_webhook_that_cannot_judge_yet_is_waited_for(node: Node, words: str) -> None:
+    node.tool("kubectl", fails_first(words))
+    node.salt["manifest.apply"]([OBJECT], webhook_deadline_s=60)
+    assert len(node.calls()) == 2
+
+
 def test_a_webhook_that_refuses_connections_is_waited_for_as_long_as_the_caller_says(node: Node) -> None:
     node.tool("kubectl", f"sys.stderr.write({WEBHOOK!r}); sys.exit(1)")
     with pytest.raises(CommandExecutionError, match="failed calling webhook"):
