@@ -4,7 +4,7 @@ SETUP := lab/setup.sh
 PARALLEL := --numprocesses=logical --maxprocesses=8
 UNIT := tests/unit tests/render tests/functional
 
-.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-drift test-resume test-faults lint bench bench-drift build
+.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-replace test-drift test-resume test-faults lint bench bench-drift build
 
 help:
 	@echo 'make up          the lab, the machines and the cluster: everything'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test        all tests, the real cluster last'
 	@echo 'make test-unit   unit, render and functional tests: the everyday loop'
 	@echo 'make test-fast   these and the integration tests: everything but the real cluster'
+	@echo 'make test-replace the control plane and a dead worker replaced while requests go on'
 	@echo 'make test-drift  everything changed by hand, foreseen and mended, on the real cluster'
 	@echo 'make test-resume five faults in five stages of a bring-up'
 	@echo 'make test-faults each fault at every stage of a bring-up: hours'
@@ -48,6 +49,9 @@ test-fast: build
 # One lab: one after another.
 test-cluster:
 	@$(SETUP) exec pytest tests/cluster
+
+test-replace:
+	@$(SETUP) exec pytest -s tests/replace
 
 test-drift:
 	@$(SETUP) exec pytest -s tests/drift

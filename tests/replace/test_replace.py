@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 from saltern.model import Cluster
-
-from .lab_shell import Shell
-from .probe import Probe, wait_until
-from .test_02_failover import api_is_whole, node_is_ready
+from tests.cluster.lab_shell import Shell
+from tests.cluster.probe import Probe, wait_until
+from tests.cluster.test_02_failover import api_is_whole, node_is_ready
 
 # What a request on a connection that is closed under it may cost, for each of the three API servers that go and come.
 API_REQUESTS_LOST = 3
