@@ -65,7 +65,7 @@ def take_back(name, containers=(), unready=(), deadline_s=600):
         if time.monotonic() > deadline:
             shown = "; ".join(missing[:SHOWN]) + (f"; and {len(missing) - SHOWN} more" if missing[SHOWN:] else "")
             raise CommandExecutionError(f"{name}: does not serve {deadline_s} s after its restart: {shown}")
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # kubelet, Cilium and pods come back each in its time; no one event tells of all
     released = __salt__["kube_node.release"]([name])
     return f"{name}: serves again" + (" and takes pods" if released else "; its cordon is not ours and stays")
 

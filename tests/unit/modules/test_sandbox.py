@@ -36,7 +36,7 @@ def test_a_client_of_the_api_asks_the_endpoint_whatever_admin_conf_says(node: No
 def test_who_names_a_server_or_a_kubeconfig_is_left_to_it(node: Node) -> None:
     call = run(node, "kubectl", ["get", "nodes", "--server=https://192.168.100.151:6443"])
     assert (call["argv"][-1], call["server"]) == ("--server=https://192.168.100.151:6443", "")
-    assert run(node, "kubectl", ["get", "nodes"], kubeconfig="/root/new.conf")["server"] == ""
+    assert run(node, "kubectl", ["get", "nodes"], kubeconfig="/etc/new.conf")["server"] == ""
 
 
 def test_what_follows_two_dashes_is_another_programs(node: Node) -> None:
