@@ -104,6 +104,29 @@ def settle(path, facts_wanted):
     own(path, **{key: facts_wanted[key] for key in ("user", "group", "mode")})
 
 
+def replace_checked(path, content, check):
+    """
+    From Python only: put a file there in one step, mode 0644, once the program that will read it has accepted it.
+
+    path, content
+        The file. Its directory is made.
+
+    check
+        Function of the candidate's path, a file beside it; raises when the program refuses it, and nothing is changed.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, candidate = tempfile.mkstemp(prefix=f".{target.stem}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w") as sink:
+            sink.write(content)
+        check(candidate)
+        Path(candidate).chmod(0o644)
+        Path(candidate).replace(target)
+    finally:
+        Path(candidate).unlink(missing_ok=True)
+
+
 def own(path, user, group, mode):
     """Give a file its owner and mode. Raises CommandExecutionError for an unknown account.
 

@@ -1,9 +1,7 @@
 """HAProxy's configuration from data, checked by HAProxy itself before it is put in place."""
 
 import csv
-import os
 import socket
-import tempfile
 import time
 from pathlib import Path
 
@@ -202,17 +200,7 @@ def install(content, config=CONFIG):
 
         salt saw-k8s-ha-01 haproxy.install "global ..."
     """
-    target = Path(config)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, candidate = tempfile.mkstemp(prefix=".haproxy.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w") as sink:
-            sink.write(content)
-        _check(candidate)
-        Path(candidate).chmod(0o644)
-        Path(candidate).replace(target)
-    finally:
-        Path(candidate).unlink(missing_ok=True)
+    __salt__["config_file.replace_checked"](config, content, _check)
 
 
 def _check(candidate):

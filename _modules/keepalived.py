@@ -1,8 +1,5 @@
 """keepalived's configuration from data, checked by keepalived itself before it is put in place; who has the address."""
 
-import os
-import tempfile
-from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
@@ -124,17 +121,7 @@ def install(content, config):
 
         salt saw-k8s-ha-01 keepalived.install "global_defs { ..." /etc/keepalived/keepalived.conf
     """
-    target = Path(config)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, candidate = tempfile.mkstemp(prefix=".keepalived.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w") as sink:
-            sink.write(content)
-        _check(candidate)
-        Path(candidate).chmod(0o644)
-        Path(candidate).replace(target)
-    finally:
-        Path(candidate).unlink(missing_ok=True)
+    __salt__["config_file.replace_checked"](config, content, _check)
 
 
 def _check(candidate):
