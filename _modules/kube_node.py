@@ -2,7 +2,7 @@
 Take nodes out of service and out of the cluster: what they carry, cordon, drain, give back, delete.
 
 Runs on a control-plane node, as :mod:`kube` does. A cordon of ours is marked on the Node by an annotation, so it can be
-told from an operator's own, by whichever run comes next.
+told from an operator's own, by whichever run comes next. So is the label by which a node announces no address.
 """
 
 import json
@@ -12,6 +12,11 @@ import time
 from salt.exceptions import CommandExecutionError
 
 MARK = "saltern/cordoned-by"
+# MetalLB's speakers heed it (0.15.3: speaker/layer2_controller.go, speakersForPool): the next of them announces what
+# this node did, at once. kubeadm gives it to control-plane nodes for good.
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+EXCLUSION_MARK = "saltern/excluded-by"
+US = "saltern"
 MIRROR = "kubernetes.io/config.mirror"
 HOST_NAME = "kubernetes.io/hostname"
 FINISHED = ("Succeeded", "Failed")
@@ -236,7 +241,10 @@ def local_volumes(volumes, name):
 
 def cordon(names):
     """
-    Keep new pods off nodes. One that an operator has cordoned stays that, and is his to uncordon.
+    Keep new pods off nodes, and have other nodes announce the addresses of services that these do.
+
+    A node that an operator has cordoned, or excluded from load balancers, stays that, and is his to take back. While no
+    other node could announce addresses these go on with it.
 
     names
         List of node names.
@@ -250,27 +258,65 @@ def cordon(names):
         salt saw-k8s-m-01 kube_node.cordon '["saw-k8s-w-04"]'
     """
     known = {item["metadata"]["name"]: item for item in __salt__["kube.get"]("nodes")}
-    return {name: _cordon(name, known.get(name)) for name in names}
+    elsewhere = any(_announces(node) for name, node in known.items() if name not in names)
+    return {name: _cordon(name, known.get(name), elsewhere) for name in names}
 
 
-def _cordon(name, node):
+def _announces(node):
+    """Whether a node may announce addresses of services."""
+    return EXCLUDED not in node["metadata"].get("labels", {}) and __salt__["kube.node_facts"](node)["ready"]
+
+
+def _cordon(name, node, elsewhere):
     if node is None:
         return "not registered"
-    if node.get("spec", {}).get("unschedulable"):
-        return "is cordoned already" if _ours(node) else "was cordoned by someone else, and stays so"
-    # First the mark: what dies in between leaves one too many, which release() takes away, never one too few.
-    __salt__["kube.kubectl"](["annotate", "node", name, f"{MARK}=saltern", "--overwrite", REQUEST_TIMEOUT])
-    __salt__["kube.kubectl"](["cordon", name, REQUEST_TIMEOUT])
-    return "cordoned"
+    patch = cordon_patch(node, elsewhere)
+    if patch:
+        _patch(name, patch)
+    if not node.get("spec", {}).get("unschedulable"):
+        return "cordoned"
+    return "is cordoned already" if _is_ours(node, MARK) else "was cordoned by someone else, and stays so"
 
 
-def _ours(node):
-    return MARK in node["metadata"].get("annotations", {})
+def cordon_patch(node, exclude=True):
+    """
+    Build the merge patch that takes a node out of service, each part with the mark that it is ours; {} for nothing.
+
+    One patch: no crash leaves a cordon without its mark.
+
+    node
+        The Node object.
+
+    exclude
+        Whether others can announce its addresses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local kube_node.cordon_patch '{"metadata": {"name": "saw-k8s-w-04"}, "spec": {}}'
+    """
+    metadata, spec = {}, {}
+    if not node.get("spec", {}).get("unschedulable"):
+        metadata["annotations"], spec["unschedulable"] = {MARK: US}, True
+    if exclude and EXCLUDED not in node["metadata"].get("labels", {}):
+        metadata["annotations"] = metadata.get("annotations", {}) | {EXCLUSION_MARK: US}
+        metadata["labels"] = {EXCLUDED: ""}
+    return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
+
+
+def _is_ours(node, mark):
+    return mark in node["metadata"].get("annotations", {})
+
+
+def _patch(name, document):
+    args = ["patch", "node", name, "--type=merge", f"--patch={json.dumps(document)}", REQUEST_TIMEOUT]
+    __salt__["kube.kubectl"](args)
 
 
 def release(names):
     """
-    Take back the cordons that :func:`cordon` made, not an operator's own.
+    Take back what :func:`cordon` did, not an operator's own cordon or exclusion.
 
     names
         List of node names.
@@ -284,11 +330,33 @@ def release(names):
         salt saw-k8s-m-01 kube_node.release '["saw-k8s-w-04"]'
     """
     known = {item["metadata"]["name"]: item for item in __salt__["kube.get"]("nodes")}
-    ours = [name for name in names if name in known and _ours(known[name])]
-    for name in ours:
-        __salt__["kube.kubectl"](["uncordon", name, REQUEST_TIMEOUT])
-        __salt__["kube.kubectl"](["annotate", "node", name, f"{MARK}-", REQUEST_TIMEOUT])
-    return ours
+    there = [name for name in names if name in known]
+    for name in there:
+        patch = release_patch(known[name])
+        if patch:
+            _patch(name, patch)
+    return [name for name in there if _is_ours(known[name], MARK)]
+
+
+def release_patch(node):
+    """
+    Build the merge patch that puts a node into service again, as far as it is ours to do so; {} for nothing.
+
+    node
+        The Node object.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local kube_node.release_patch '{"metadata": {"annotations": {"saltern/cordoned-by": "saltern"}}}'
+    """
+    marks = [mark for mark in (MARK, EXCLUSION_MARK) if _is_ours(node, mark)]
+    if not marks:
+        return {}
+    metadata = {"annotations": dict.fromkeys(marks)}
+    metadata |= {"labels": {EXCLUDED: None}} if EXCLUSION_MARK in marks else {}
+    return {"metadata": metadata} | ({"spec": {"unschedulable": None}} if MARK in marks else {})
 
 
 def drain(name, deadline_s=300):

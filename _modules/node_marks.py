@@ -3,7 +3,8 @@ Labels and taints of the cluster's nodes: what differs from the definition, and 
 
 Ours are the keys of the definition, whatever node they are on, and those that an earlier definition had: an annotation
 of the node remembers these. All other labels and taints (of Kubernetes, of an add-on, an operator's cordon) are left
-alone.
+alone. So is a node's exclusion from load balancers, unless its own role or row has it: like a cordon it is somebody's
+who takes the node out for a while (:mod:`kube_node`, or an operator).
 """
 
 import json
@@ -13,6 +14,7 @@ from salt.exceptions import CommandExecutionError
 # Keys that this node had by a row of the table; those of a role are known anyway.
 ANNOTATION = "saltern/marks"
 NONE = {"labels": {}, "taints": []}
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 ROLES = ("node-role.kubernetes.io/", "node.kubernetes.io/")
 
 
@@ -122,8 +124,9 @@ def _present():
 def _ours(present, wanted):
     """Which labels and taints are ours: those of any row, and those that this node had by an earlier definition."""
     remembered = json.loads(present["metadata"].get("annotations", {}).get(ANNOTATION, "{}"))
-    rows = wanted.values()
-    labels = {key for row in rows for key in row["labels"]} | set(remembered.get("labels", []))
+    own, rows = wanted.get(present["metadata"]["name"], NONE), wanted.values()
+    labels = {key for row in rows for key in row["labels"] if key != EXCLUDED}
+    labels |= {*own["labels"], *remembered.get("labels", [])}
     taints = {_identity(taint) for row in rows for taint in row["taints"]} | set(remembered.get("taints", []))
     return {"labels": sorted(labels), "taints": sorted(taints)}
 

@@ -283,7 +283,7 @@ def _emptying(picture: Picture, drain_s: int) -> list[Step]:
 
 
 def cordoned(source: str, names: Sequence[str]) -> Step:
-    """No new pods for nodes; the key is "cordoned"."""
+    """No new pods for nodes, and no addresses of services announced by them; the key is "cordoned"."""
     cordon = Call("kube_node.cordon", kwarg={"names": list(names)})
     return Step("cordoned", f"Cordon of {', '.join(names)}", (source,), cordon, stage=EMPTIED, deadline_s=QUICK_S)
 
@@ -297,7 +297,7 @@ def drained_step(source: str, name: str, drain_s: int) -> Step:
 
 
 def cordons_given_back(source: str, names: Sequence[str]) -> Step:
-    """When the job fails, the nodes that it cordoned take pods again."""
+    """When the job fails, the nodes that it cordoned take pods again, and announce addresses."""
     return Step(
         "cordons given back",
         "Cordons given back",
@@ -306,7 +306,7 @@ def cordons_given_back(source: str, names: Sequence[str]) -> Step:
         after=("cordoned",),
         undo=True,
         deadline_s=QUICK_S,
-        remedy=f"kubectl uncordon {' '.join(names)}",
+        remedy=f"salt {source} kube_node.release '{json.dumps(list(names))}'",
     )
 
 

@@ -13,8 +13,9 @@ from tests.salt_node import Node
 
 SENTENCE = "The nodes have their labels and taints"
 ROLE = "node-role.kubernetes.io/control-plane"
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 WANTED: dict[str, Any] = {
-    "m": {"labels": {ROLE: ""}, "taints": [{"key": ROLE, "value": "", "effect": "NoSchedule"}]},
+    "m": {"labels": {ROLE: "", EXCLUDED: ""}, "taints": [{"key": ROLE, "value": "", "effect": "NoSchedule"}]},
     "w": {"labels": {"disk": "ssd"}, "taints": [{"key": "dedicated", "value": "db", "effect": "NoSchedule"}]},
     "not-joined": {"labels": {"disk": "ssd"}, "taints": []},
 }
@@ -94,6 +95,20 @@ def test_a_cordon_is_the_operators(nodes: Nodes) -> None:
     nodes.kubectl("label", "node", "w", "disk-")
     nodes.apply(WANTED)
     assert json.loads(nodes.kubectl("get", "node", "w", "--output=json"))["spec"]["unschedulable"] is True
+
+
+def test_an_exclusion_from_load_balancers_is_whose_node_it_is(nodes: Nodes) -> None:
+    """A worker's is of a drain, or an operator's; a control-plane node's is of its role."""
+    nodes.kubectl("label", "node", "w", f"{EXCLUDED}=")
+    nodes.kubectl("label", "node", "m", f"{EXCLUDED}-")
+    assert nodes.apply(WANTED) == {"m": {f"label {EXCLUDED}": {"old": None, "new": ""}}}
+    assert EXCLUDED in nodes.labels("w")
+
+
+def test_an_exclusion_of_a_row_that_says_it_no_more_goes(nodes: Nodes) -> None:
+    row = {"labels": {"disk": "ssd", EXCLUDED: ""}, "taints": WANTED["w"]["taints"]}
+    assert list(nodes.apply(WANTED | {"w": row})) == ["w"]
+    assert nodes.apply(WANTED) == {"w": {f"label {EXCLUDED}": {"old": "", "new": None}}}
 
 
 def test_what_the_table_no_longer_says_goes(nodes: Nodes) -> None:

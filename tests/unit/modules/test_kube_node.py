@@ -56,9 +56,15 @@ def pod(name: str, owner: tuple[str, str] | None = None, **rest: Any) -> dict[st
     }
 
 
+CORDON_MARK, EXCLUSION_MARK = "saltern/cordoned-by", "saltern/excluded-by"
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+# Two nodes of a real cluster, a control-plane node and a worker, as kubectl 1.36.4 gives them.
+REAL = Path(__file__).parent / "captured" / "kubectl-1.36.4-nodes-pods.json"
+
+
 def node(name: str = NODE, unschedulable: bool = False, ours: bool = False, ready: bool = True) -> dict[str, Any]:
     return {
-        "metadata": {"name": name, "labels": {}, "annotations": {"saltern/cordoned-by": "saltern"} if ours else {}},
+        "metadata": {"name": name, "labels": {}, "annotations": {CORDON_MARK: "saltern"} if ours else {}},
         "spec": {"unschedulable": True} if unschedulable else {},
         "status": {
             "addresses": [{"type": "InternalIP", "address": "192.168.100.157"}],
@@ -116,6 +122,13 @@ elif words[0] == "drain":
         """What kubectl was told to change, without its options."""
         calls = [[word for word in call["argv"][1:] if not word.startswith("--")] for call in self.calls("kubectl")]
         return [" ".join(call) for call in calls if call[0] != "get"]
+
+    def patches(self) -> dict[str, dict[str, Any]]:
+        """The merge patches of Nodes, by name; one each."""
+        calls = [call["argv"][1:] for call in self.calls("kubectl") if call["argv"][1] == "patch"]
+        given = {name: json.loads(patch.removeprefix("--patch=")) for _, _, name, _, patch, _ in calls}
+        assert len(given) == len(calls) and all(call[3] == "--type=merge" for call in calls)
+        return given
 
     def do(self, function: str, *args: Any, **kwargs: Any) -> Any:
         return self.salt[f"kube_node.{function}"](*args, **kwargs)
@@ -204,9 +217,11 @@ def test_a_budget_without_selector_holds_none_and_an_empty_one_all(api: Api) -> 
 # -- cordons
 
 
-def test_a_cordon_is_marked_before_it_is_made(api: Api) -> None:
+def test_a_cordon_comes_with_its_mark_in_one_request(api: Api) -> None:
     assert api.do("cordon", [NODE, "saw-k8s-w-99"]) == {NODE: "cordoned", "saw-k8s-w-99": "not registered"}
-    assert api.changes() == [f"annotate node {NODE} saltern/cordoned-by=saltern", f"cordon {NODE}"]
+    assert api.patches() == {
+        NODE: {"metadata": {"annotations": {CORDON_MARK: "saltern"}}, "spec": {"unschedulable": True}}
+    }
 
 
 def test_an_operators_own_cordon_is_left_to_him(api: Api) -> None:
@@ -221,13 +236,90 @@ def test_our_cordon_of_an_earlier_run_is_known_again_and_given_back(api: Api) ->
     assert api.do("cordon", [NODE]) == {NODE: "is cordoned already"}
     assert api.changes() == []
     assert api.do("release", [NODE, "saw-k8s-w-99"]) == [NODE]
-    assert api.changes() == [f"uncordon {NODE}", f"annotate node {NODE} saltern/cordoned-by-"]
+    assert api.patches() == {NODE: {"metadata": {"annotations": {CORDON_MARK: None}}, "spec": {"unschedulable": None}}}
 
 
-def test_a_mark_without_a_cordon_is_what_a_crash_in_between_leaves(api: Api) -> None:
+def test_a_mark_without_a_cordon_is_taken_away(api: Api) -> None:
     api.know(nodes=[node(ours=True)])
     assert api.do("cordon", [NODE]) == {NODE: "cordoned"}
     assert api.do("release", [NODE]) == [NODE]
+
+
+# -- addresses of services
+
+
+def real_nodes() -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads(REAL.read_text())["items"]
+    return [item for item in items if item["kind"] == "Node"]
+
+
+def test_a_worker_on_its_way_out_leaves_its_addresses_to_another(api: Api) -> None:
+    api.know(nodes=[*real_nodes(), node()])
+    api.do("cordon", [NODE])
+    metadata = api.patches()[NODE]["metadata"]
+    assert metadata["labels"] == {EXCLUDED: ""}
+    assert metadata["annotations"] == {CORDON_MARK: "saltern", EXCLUSION_MARK: "saltern"}
+
+
+@pytest.mark.parametrize(
+    "leaving, others",
+    [
+        ([NODE], []),  # the control-plane node of the captured ones announces nothing
+        ([NODE, "saw-k8s-w-03"], [node("saw-k8s-w-03")]),
+        ([NODE], [node("saw-k8s-w-03", ready=False)]),
+    ],
+)
+def test_while_nobody_else_could_announce_them_they_stay(
+    api: Api, leaving: list[str], others: list[dict[str, Any]]
+) -> None:
+    control_plane = next(item for item in real_nodes() if EXCLUDED in item["metadata"]["labels"])
+    api.know(nodes=[control_plane, node(), *others])
+    api.do("cordon", leaving)
+    assert [list(patch["metadata"]) for patch in api.patches().values()] == [["annotations"]] * len(leaving)
+
+
+def test_a_control_plane_node_keeps_the_label_that_kubeadm_gave_it(api: Api) -> None:
+    nodes = real_nodes()
+    master = next(item for item in nodes if EXCLUDED in item["metadata"]["labels"])
+    api.know(nodes=nodes)
+    api.do("cordon", [master["metadata"]["name"]])
+    (patch,) = api.patches().values()
+    assert patch == {"metadata": {"annotations": {CORDON_MARK: "saltern"}}, "spec": {"unschedulable": True}}
+
+
+def excluded(*marks: str, **rest: Any) -> dict[str, Any]:
+    of = node(**rest)
+    of["metadata"] |= {"labels": {EXCLUDED: ""}, "annotations": dict.fromkeys(marks, "saltern")}
+    return of
+
+
+def test_an_operators_own_exclusion_outlives_ours(api: Api) -> None:
+    api.know(nodes=[*real_nodes(), excluded()])
+    api.do("cordon", [NODE])
+    assert "labels" not in api.patches()[NODE]["metadata"]
+    assert api.do("release_patch", excluded(CORDON_MARK)) == {
+        "metadata": {"annotations": {CORDON_MARK: None}}, "spec": {"unschedulable": None}
+    }  # fmt: skip
+
+
+def test_ours_goes_with_the_cordon(api: Api) -> None:
+    api.know(nodes=[excluded(CORDON_MARK, EXCLUSION_MARK, unschedulable=True)])
+    assert api.do("release", [NODE]) == [NODE]
+    assert api.patches() == {
+        NODE: {
+            "metadata": {"annotations": {CORDON_MARK: None, EXCLUSION_MARK: None}, "labels": {EXCLUDED: None}},
+            "spec": {"unschedulable": None},
+        }
+    }
+
+
+def test_a_node_that_an_operator_cordoned_announces_again_and_stays_cordoned(api: Api) -> None:
+    api.know(nodes=[*real_nodes(), node(unschedulable=True)])
+    assert api.do("cordon", [NODE]) == {NODE: "was cordoned by someone else, and stays so"}
+    assert api.patches() == {NODE: {"metadata": {"annotations": {EXCLUSION_MARK: "saltern"}, "labels": {EXCLUDED: ""}}}}
+    assert api.do("release_patch", excluded(EXCLUSION_MARK, unschedulable=True)) == {
+        "metadata": {"annotations": {EXCLUSION_MARK: None}, "labels": {EXCLUDED: None}}
+    }
 
 
 # -- drains

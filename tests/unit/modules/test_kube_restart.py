@@ -55,7 +55,7 @@ def test_a_node_whose_pods_are_new_and_ready_serves_again(tmp_path: Path) -> Non
     assert missing(api, [OLD_ID]) == []
     told = api.salt["kube_restart.take_back"](NODE, [OLD_ID], [], 1)
     assert told == f"{NODE}: serves again and takes pods"
-    assert api.changes() == [f"uncordon {NODE}", f"annotate node {NODE} saltern/cordoned-by-"]
+    assert api.patches()[NODE]["spec"] == {"unschedulable": None}
 
 
 def test_an_operators_own_cordon_stays(tmp_path: Path) -> None:
