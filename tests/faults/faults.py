@@ -6,18 +6,15 @@ does afterwards, such as a supervisor that starts a dead service again.
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from saltern.model import Cluster
-from tests.cluster.lab_shell import CHECKOUT, Shell
-from tests.cluster.probe import wait_until
+from tests.cluster import strikes
+from tests.cluster.lab_shell import Shell
 
 
 @dataclass(frozen=True)
@@ -75,25 +72,12 @@ def kill_runner(world: World) -> None:
 
 def kill_service(name: str) -> Callable[[World], None]:
     """A strike that kills a service of the lab with all its processes."""
-
-    def strike(world: World) -> None:
-        pid = int(json.loads(_service_record(world, name).read_text())["pid"])
-        family = [pid, *_descendants(pid)]
-        for each in family:
-            with suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
-        wait_until(f"{name} is gone", lambda: not any(_lives(each) for each in family), deadline_s=10, every_s=0.1)
-
-    return strike
+    return lambda world: strikes.kill_service(world.shell, name)
 
 
 def start_services(world: World) -> None:
     """A supervisor starts what died."""
-    with world.log.open("a") as log:
-        subprocess.run(
-            ["make", "lab-start"], cwd=CHECKOUT, env=world.shell.environment, stdout=log, stderr=log, check=True,
-            timeout=300,
-        )  # fmt: skip
+    strikes.start_services(world.shell, world.log)
 
 
 def kill_minion(world: World) -> None:
@@ -113,13 +97,13 @@ def stop_node(name: Callable[[World], str]) -> Callable[[World], None]:
 def cut_network(world: World) -> None:
     """Two workers do not reach each other any more; both reach everybody else."""
     one, other = world.workers
-    _on_node(world, one, f"ip route replace blackhole {_address(world, other)}/32")
+    _on_node(world, one, f"ip route replace blackhole {strikes.address(world.table, other)}/32")
 
 
 def mend_network(world: World) -> None:
     """The cable is back."""
     one, other = world.workers
-    _on_node(world, one, f"ip route del blackhole {_address(world, other)}/32")
+    _on_node(world, one, f"ip route del blackhole {strikes.address(world.table, other)}/32")
 
 
 FAULTS = [
@@ -141,29 +125,5 @@ def named(name: str) -> Fault:
 
 
 def _on_node(world: World, node: str, command: str) -> None:
-    """As the operator, over ssh: not by Salt, which may be what is struck. A node that is not there is not struck."""
-    user = world.table.operator.user
-    target = f"{user}@{_address(world, node)}"
-    world.shell.run("ssh", "-o", "ConnectTimeout=5", target, f"sudo {command}", check=False)
-
-
-def _address(world: World, node: str) -> str:
-    return str(world.table.nodes[node].address)
-
-
-def _service_record(world: World, name: str) -> Path:
-    return Path(world.shell.environment["SALTERN_STATE"]) / f"lab/run/service-{name}.json"
-
-
-def _descendants(pid: int) -> list[int]:
-    """Children, their children and so on, of a process. Source: proc(5), /proc/PID/task/TID/children."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [each for child in children for each in (child, *_descendants(child))]
-    return []
-
-
-def _lives(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
+    """A node that is not there is not struck."""
+    strikes.on_node(world.shell, world.table, node, command)
