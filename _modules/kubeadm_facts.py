@@ -29,6 +29,7 @@ KUBECONFIGS = (
     "controller-manager.conf",
     "scheduler.conf",
 )
+UNASKED = "the cluster could not be asked for this node through its endpoint"
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 # kubeadm's own port checks name no process.
 PORTS = {
@@ -60,6 +61,7 @@ def status(ca_hash=None):
     * ``node_registered``: the cluster has a Node of its name (None: could not be asked)
     * ``healthy``: a finished member whose kubelet, API server and Node answer
     * ``unhealthy``: what does not, as a list of sentences
+    * ``endpoint_silent``: all that is wrong with a control-plane node is that the cluster's endpoint does not answer
     * ``expired``: the certificates of a member that is not well that have ended, by their names
     * ``etcd_leader``: whether the etcd of a control-plane node that is not well sees a leader; None: it does not answer
     * ``cluster_ca_hash``: ``sha256:...`` or None
@@ -86,6 +88,7 @@ def status(ca_hash=None):
         "node_registered": registered,
         "healthy": joined and not foreign and not unhealthy,
         "unhealthy": [*reasons, *unhealthy],
+        "endpoint_silent": files["control_plane"] and unhealthy == [UNASKED] and not expired,
         "expired": expired,
         "etcd_leader": leader,
         "cluster_ca_hash": files["ca_hash"],
@@ -313,7 +316,7 @@ def _probe(control_plane):
         unhealthy.append(f"the API server of this node is not ready on port {api_port()} (crictl ps -a; crictl logs)")
     registered = __salt__["kubeadm_facts.node_registered"]()
     if registered is None:
-        unhealthy.append("the cluster could not be asked for this node through its endpoint")
+        unhealthy.append(UNASKED)
     elif not registered:
         unhealthy.append("the cluster has no Node of this name")
     return unhealthy, registered

@@ -144,6 +144,13 @@ class Picture:
         """Whether the node's own Kubernetes components answer."""
         return bool(self.status.get(node, {}).get("healthy"))
 
+    @property
+    def behind_silence(self) -> str | None:
+        """The first control-plane node that is well, when nobody can see it because no load balancer answers."""
+        if self.source is not None:
+            return None
+        return next((n for n in self.table.control_plane if self.status.get(n, {}).get("endpoint_silent")), None)
+
 
 class PlanError(Exception):
     """The cluster is in a state that no step may be tried on: text says which, why, and what to type."""
@@ -154,9 +161,20 @@ class PlanError(Exception):
 
 
 def bring_up(picture: Picture) -> list[Step]:
-    """The steps from what the picture shows to the whole table. Raises PlanError when it must not be tried."""
+    """The steps from what the picture shows to the whole table. Raises PlanError when it must not be tried.
+
+    A cluster behind load balancers that are silent gets these first, and nothing else: what it needs besides can only
+    be told once it is seen.
+    """
+    if picture.behind_silence:
+        return arranged(_load_balancers_first(picture, picture.behind_silence), ORDER)
     _refuse(picture)
     return arranged(_steps(picture), ORDER)
+
+
+def _load_balancers_first(picture: Picture, source: str) -> list[Step]:
+    prepared = replace(balancers_prepared(picture), reason="API servers run, and nobody answers at the endpoint")
+    return [prepared, *authority_trusted(picture.table, source)]
 
 
 Order = Mapping[str, tuple[str, tuple[str, ...]]]

@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from saltern import artefacts, plan, record, verification
+from saltern import artefacts, endpoint, plan, record, verification
 from saltern import machines as cloud
 from saltern.answers import STATE_FUNCTIONS
 from saltern.model import Cluster
-from saltern.readiness import PING_EVERY_S, answers, run_steps
+from saltern.readiness import PING_EVERY_S, READ_S, STATUS, answers, run_steps
 from saltern.run import Run, StageError, Ticker, Told
 from saltern.steps import Call, Judge, Outcome, Problem, Step
 
 FETCH_TIMEOUT_S = 2.0
+# HAProxy asks a server it does not know yet for two answers, 2 s apart (fall/rise of its checks).
+ENDPOINT_S = 30.0
 
 
 def begin(run: Run) -> Told:
@@ -108,14 +110,39 @@ def made(run: Run, salt_cloud: Sequence[str], map_file: str, absent: Sequence[st
 
 def reached(run: Run, stage: str) -> Told:
     """The steps of one stage of the bring-up (see saltern.plan.ORDER) have succeeded."""
+    first = Told("")
     if run.job is None:
+        first = _endpoint_answers(run)
         steps = plan.bring_up(picture(run))
         run.job = run.new_job(asking(steps) if run.test else steps)
     keys = [step.key for step in run.job.steps.values() if step.stage == stage]
     if problems := run.job.run(until=keys):
         raise StageError(*problems)
     found = told([run.job.outcomes[key] for key in keys])
-    return _foretold(run, stage, found) if run.test else found
+    return _foretold(run, stage, found) if run.test else _both(first, found)
+
+
+def _endpoint_answers(run: Run) -> Told:
+    """A running cluster whose load balancers are silent gets these first; then it can be seen what else it needs."""
+    seen = picture(run)
+    if run.test or not seen.behind_silence:
+        return Told("")
+    mended = told(run_steps(run, plan.bring_up(seen)).values())
+    if reason := endpoint.unready(run.cluster.endpoint, within_s=ENDPOINT_S):
+        cause = f"nobody answers at https://{run.cluster.endpoint} ({reason}), though the load balancers have been prepared"
+        balancers = ",".join(run.table.load_balancers)
+        remedy = f"salt -L {balancers} unit.facts '[haproxy.service]'; then {run.again}"
+        raise StageError(Problem("", "Endpoint", cause, remedy, code="endpoint-not-answering"))
+    members = Step("members", "State of the members", seen.members, Call(STATUS), deadline_s=READ_S)
+    run.status |= {node: answer.value for node, answer in run_steps(run, [members])["members"].answers.items()}
+    return mended
+
+
+def _both(first: Told, second: Told) -> Told:
+    """What two parts of one stage have to tell."""
+    changes = {node: [*first.changes.get(node, ()), *second.changes.get(node, ())] for node in first.changes}
+    comment = "; ".join(filter(None, (first.comment, second.comment)))
+    return replace(second, comment=comment, changes={**second.changes, **changes})
 
 
 def asking(steps: Sequence[Step]) -> list[Step]:
@@ -144,6 +171,8 @@ def _foretold(run: Run, stage: str, told: Told) -> Told:
     steps = [s for s in plan.bring_up(picture(run)) if s.stage == stage and s.in_test_mode == "say"]
     lines = _promised(steps)
     lines += [f"would change on {node}: {', '.join(states)}" for node, states in told.changes.items()]
+    if not lines and picture(run).behind_silence:
+        return replace(told, comment="not known before the load balancers answer", result=None)
     return replace(told, comment="\n".join(lines) or "nothing to change", result=None if lines else True)
 
 

@@ -195,6 +195,18 @@ def test_the_load_balancer_is_killed(shell: Shell, table: Cluster) -> None:
     assert web.answered > 30 and web.failed == 0, f"web service: {web}"
 
 
+def test_the_load_balancer_is_lost(shell: Shell, table: Cluster) -> None:
+    (name,) = (row.name for row in table.nodes.values() if row.role == "load_balancer")
+    with requests(shell, table) as (_, web):
+        shell.run("salt-cloud", "-y", "-d", name, timeout_s=180)
+        began = time.monotonic()
+        again = orchestrate(shell, "cluster")
+        assert again.returncode == 0, again.stdout
+        print(f"orchestrate.cluster has made it anew after {time.monotonic() - began:.0f} s", flush=True)
+        recovers("whole after that", lambda: is_healthy(shell), HEALTHY_S)
+    assert web.answered > 30 and web.failed == 0, f"web service: {web}"
+
+
 def test_the_salt_master_is_killed_and_rebuilt_from_the_checkout_and_its_keys(
     shell: Shell, table: Cluster, tmp_path: Path
 ) -> None:

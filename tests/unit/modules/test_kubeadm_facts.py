@@ -46,6 +46,7 @@ def test_a_fresh_node(node: Member) -> None:
         "node_registered": None,
         "healthy": False,
         "unhealthy": [],
+        "endpoint_silent": False,
         "expired": [],
         "etcd_leader": None,
         "cluster_ca_hash": None,
@@ -85,6 +86,31 @@ def test_a_member_that_is_not_well(node: Member, fact: str, value: bool | None, 
     found = node.salt["kubeadm_facts.status"]()
     assert (found["joined"], found["healthy"]) == (True, False)
     assert said in found["unhealthy"][0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "silent"),
+    [
+        ({"node_registered": None}, True),
+        ({}, False),
+        ({"node_registered": None, "api_server_ready": False}, False),
+        ({"node_registered": None, "kubelet_answers": False}, False),
+        ({"node_registered": False}, False),
+    ],
+)
+def test_a_control_plane_node_knows_when_only_the_endpoint_is_silent(
+    node: Member, facts: dict[str, bool | None], silent: bool
+) -> None:
+    node.with_files()
+    node.answers(**facts)
+    assert node.salt["kubeadm_facts.status"]()["endpoint_silent"] is silent
+
+
+def test_a_worker_cannot_tell_a_silent_endpoint_from_a_dead_cluster(tmp_path: Path) -> None:
+    worker = Member(tmp_path, "worker")
+    worker.with_files()
+    worker.answers(node_registered=None)
+    assert worker.salt["kubeadm_facts.status"]()["endpoint_silent"] is False
 
 
 def test_a_member_that_is_well_is_not_looked_into(node: Member) -> None:

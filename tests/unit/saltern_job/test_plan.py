@@ -64,6 +64,23 @@ def test_a_bare_table_begins_on_the_first_control_plane_node():
     assert "members prepared" not in steps
 
 
+SILENT = {"joined": True, "healthy": False, "endpoint_silent": True}
+
+
+def test_a_cluster_behind_silent_load_balancers_gets_these_first_and_nothing_else():
+    steps = planned(picture(m1={"joined": True, "healthy": False}, m2=SILENT, m3=SILENT, w1={"joined": True}))
+    assert {key: step.targets for key, step in steps.items()} == {
+        "balancers prepared": ("ha",),
+        "authority read": ("m2",),
+        "authority trusted": ("ha",),
+    }
+    assert "nobody answers at the endpoint" in steps["balancers prepared"].reason
+
+
+def test_load_balancers_do_not_come_first_when_one_answers():
+    assert "cilium" in planned(picture(m1=SILENT, m2=MEMBER, m3=MEMBER, w1=MEMBER))
+
+
 def test_init_waits_for_the_load_balancer_and_its_own_node_only():
     assert set(planned(BARE)["initialised"].after) == {"first prepared", "balancers prepared"}
 
