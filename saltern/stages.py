@@ -129,7 +129,8 @@ def _endpoint_answers(run: Run) -> Told:
         return Told("")
     mended = told(run_steps(run, plan.bring_up(seen)).values())
     if reason := endpoint.unready(run.cluster.endpoint, within_s=ENDPOINT_S):
-        cause = f"nobody answers at https://{run.cluster.endpoint} ({reason}), though the load balancers have been prepared"
+        silent = f"nobody answers at https://{run.cluster.endpoint} ({reason})"
+        cause = f"{silent}, though the load balancers have been prepared"
         balancers = ",".join(run.table.load_balancers)
         remedy = f"salt -L {balancers} unit.facts '[haproxy.service]'; then {run.again}"
         raise StageError(Problem("", "Endpoint", cause, remedy, code="endpoint-not-answering"))
