@@ -18,11 +18,11 @@ from .lab_shell import CHECKOUT, Shell, lab_environment
 from .recorder import Recorders
 
 
-def make(target: str, log: Path, timeout_s: float) -> str:
+def make(target: str, log: Path, timeout_s: float, checkout: Path = CHECKOUT) -> str:
     """Run a make target, its output into ``log`` as it comes; returns that output, fails with its end."""
     with log.open("w") as stream:
         done = subprocess.run(
-            ["make", target], cwd=CHECKOUT, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            ["make", target], cwd=checkout, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             timeout=timeout_s, check=False,
         )
     output = log.read_text()

@@ -64,10 +64,10 @@ def merged(output: str) -> dict[str, Any]:
     return found
 
 
-def lab_environment() -> dict[str, str]:
+def lab_environment(checkout: Path = CHECKOUT) -> dict[str, str]:
     """What ``eval "$(make -s lab-env)"`` leaves in a shell's environment."""
     printed = subprocess.run(
-        ["bash", "-c", 'eval "$(make -s lab-env)" && env -0'], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        ["bash", "-c", 'eval "$(make -s lab-env)" && env -0'], cwd=checkout, capture_output=True, text=True, check=True
     )
     pairs = (line.partition("=") for line in printed.stdout.split("\0") if line)
     return {**os.environ, **{name: value for name, _, value in pairs}}
