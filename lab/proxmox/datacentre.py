@@ -52,9 +52,9 @@ class Datacentre:
         self.tickets = Tickets(_secret(directory / "credentials" / "ticket.key"), settings.limits.ticket_s, clock)
         self.tasks = Tasks(store, clock)
         self.guests = Guests(store)
-        self.volumes = Volumes(settings.storages, store, directory / "storage", clock)
-        self.locks = Locks(settings.limits.storage_slots)
         self.faults = Faults(directory / "faults.json")
+        self.volumes = Volumes(settings.storages, store, directory / "storage", clock, self._is_full)
+        self.locks = Locks(settings.limits.storage_slots)
         self.ha = HighAvailability(store)
         self.agents = Agents(machines, settings.limits.agent_s)
         self.statistics = Statistics(settings.limits.statistics_s, clock)
@@ -80,6 +80,9 @@ class Datacentre:
             raise ApiError(500, f"hostname lookup '{name}' failed - {cause}")
         if not self.is_online(name):
             raise ApiError(595, "No route to host", with_body=False)
+
+    def _is_full(self, storage: str) -> bool:
+        return storage in self.faults.full_storages
 
     def unauthorized_text(self, before: str) -> str:
         """Return the text for a refused ticket or token; releases before 9.1.5 say ``before``."""

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from lab.proxmox import wire
+from lab.proxmox import mishaps, wire
 from lab.proxmox.access import Identity
 from lab.proxmox.datacentre import Datacentre
 from lab.proxmox.errors import ApiError, ProxmoxError, unauthorized
@@ -64,15 +64,20 @@ class Dispatcher:
         who = NOBODY if (request.method, path) in OPEN_CALLS else self._login(request, path)
         effect = self._effect(request.method, path)
         await anyio.sleep(effect.delay_s)
-        if effect.answer:
+        if effect.expired_ticket:
+            self._expire_ticket(request)
+        if effect.answer and not effect.lost:
             raise effect.answer
         given = await wire.parameters(request, path, self.datacentre.uploads)
         try:
-            return await self._in_thread(request.method, path, given, who, effect)
+            answer = await self._in_thread(request.method, path, given, who, effect)
         except ApiError:
             if isinstance(received := given.get(wire.UPLOADED), Path):
                 received.unlink(missing_ok=True)
             raise
+        if effect.answer:
+            raise effect.answer
+        return answer
 
     async def _in_thread(self, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(self._work, *arguments, limiter=self._limiter)
@@ -84,6 +89,13 @@ class Dispatcher:
         except FaultsError as err:
             raise ApiError(500, str(err)) from err
 
+    def _expire_ticket(self, request: Request) -> None:
+        """Make the caller's ticket worthless and say so; who comes with a token has none."""
+        ticket = _ticket(request)
+        if ticket and "authorization" not in request.headers:
+            self.datacentre.tickets.expire(ticket)
+            raise unauthorized(self.datacentre.unauthorized_text("permission denied - invalid PVE ticket"))
+
     def _login(self, request: Request, path: str) -> Identity:
         """Return who calls, by API token or by ticket; a ticket needs its CSRF token for all that changes something."""
         scheme, _, token = request.headers.get("authorization", "").partition("=")
@@ -92,7 +104,7 @@ class Dispatcher:
             if identity is None:
                 raise unauthorized(self.datacentre.unauthorized_text("invalid token value!"))
             return identity
-        ticket = unquote(request.cookies.get("PVEAuthCookie", ""))
+        ticket = _ticket(request)
         if not ticket:
             raise unauthorized("No ticket")
         user = self.datacentre.tickets.user_of(ticket)
@@ -114,6 +126,7 @@ class Dispatcher:
         self._check_node(route, call)
         call.args = check(route.schema, call.args)
         try:
+            mishaps.strike(call, effect)
             return route.handler(call)
         except (ProxmoxError, MachineError) as err:
             raise ApiError(500, str(err)) from err
@@ -123,6 +136,11 @@ class Dispatcher:
             self.datacentre.check_node(call.node)
         if route.method != "GET" and not self.datacentre.faults.quorate:
             raise ApiError(500, "cluster not ready - no quorum?")
+
+
+def _ticket(request: Request) -> str:
+    """Return the ticket in the request's cookie, or an empty text."""
+    return unquote(request.cookies.get("PVEAuthCookie", ""))
 
 
 def succeeded(data: Any) -> Response:

@@ -5,8 +5,9 @@ The file ``faults.json`` in the state directory is read again whenever it change
     {
       "offline_nodes": ["pve2"],
       "quorate": true,
+      "full_storages": ["local-lvm"],
       "rules": [
-        {"method": "POST", "path": "/nodes/[^/]+/qemu/\\\\d+/clone", "calls": [2],
+        {"method": "POST", "path": "/nodes/[^/]+/qemu/\\d+/clone", "calls": [2],
          "effect": {"task_failure": "clone failed: no space", "after_work": false}},
         {"path": ".*", "calls": "all", "effect": {"delay_s": 0.5}},
         {"path": "/version", "effect": {"status": 500, "reason": "got no worker process"}},
@@ -16,8 +17,19 @@ The file ``faults.json`` in the state directory is read again whenever it change
 
 ``path`` is a regular expression for the whole path below ``/api2/json``; without ``method`` any method matches.
 ``calls`` lists which of the matching calls are meant, counted from 1 (default: ``"all"``). Effects, which can stand
-together: ``status`` with ``reason`` (at once), ``task_failure`` (the task ends with that text, with ``after_work``
-only after doing its work), ``lock_timeout`` of ``guest`` (at once) or ``storage`` (in the task), ``delay_s``.
+together:
+
+- ``delay_s``: the answer comes that much later.
+- ``status`` with ``reason``: this instead of the work; with ``after_work`` the work is begun and only its answer is
+  lost, as when the node that does it answers too late (596).
+- ``task_failure``: the task ends with that text, with ``after_work`` only after doing its work.
+- ``task_delay_s``: the task takes so much longer: before its work, with ``after_work`` after it. It can be aborted.
+- ``lock_timeout``: of ``guest`` (a change of the configuration is refused at once, all else fails in its task) or of
+  ``storage`` (in the task).
+- ``expired_ticket``: the ticket that the caller has is good no more, for this call and all later ones. Tokens stay.
+- ``vanish``: the VM of the path is gone, with its disks, just before the call.
+- ``number_taken``: a stranger's VM gets the number that the call (a clone) asks for: before the ``call`` is checked,
+  or before its ``task`` begins. It stays, as ``stranger-NUMBER``.
 """
 
 from __future__ import annotations
@@ -33,6 +45,9 @@ from lab.proxmox.errors import ApiError
 from lab.proxmox.locks import guest_lock_timeout, storage_lock_timeout
 from lab.proxmox.tasks import Injected
 
+# Statuses from here on are the proxy's between two nodes, which has no body to give.
+_FIRST_OF_PROXY = 595
+
 
 class FaultsError(Exception):
     """The rules are not understood; the text names the file and what is wrong."""
@@ -40,11 +55,25 @@ class FaultsError(Exception):
 
 @dataclass(frozen=True)
 class Effect:
-    """What happens to a call: a delay in seconds, an answer instead of the work, a failure of its task."""
+    """What happens to a call.
+
+    Attributes:
+        delay_s: delay of the answer in seconds.
+        answer: what is answered instead of the work.
+        lost: the work is begun all the same; ``answer`` stands for its own.
+        task: what happens to its task.
+        expired_ticket: the caller's ticket is good no more.
+        vanish: the VM that it is about is gone.
+        number_taken: the VM ID that it asks for gets a stranger's: before the ``call``, or before its ``task``.
+    """
 
     delay_s: float = 0.0
     answer: ApiError | None = None
+    lost: bool = False
     task: Injected | None = None
+    expired_ticket: bool = False
+    vanish: bool = False
+    number_taken: str | None = None
 
 
 @dataclass
@@ -63,7 +92,11 @@ class _Rule:
         return self.calls is None or self.seen in self.calls
 
 
-_EFFECTS = frozenset(("delay_s", "status", "reason", "task_failure", "after_work", "lock_timeout"))
+_EFFECTS = frozenset(
+    ["delay_s", "status", "reason", "task_failure", "task_delay_s", "after_work", "lock_timeout", "expired_ticket", "vanish", "number_taken"]
+)
+# The values of the effects that have a choice.
+_CHOICES = {"lock_timeout": ("guest", "storage"), "number_taken": ("call", "task")}
 
 
 @dataclass
@@ -77,6 +110,7 @@ class Faults:
     path: Path
     offline_nodes: frozenset[str] = frozenset()
     quorate: bool = True
+    full_storages: frozenset[str] = frozenset()
     _rules: list[_Rule] = field(default_factory=list)
     _stamp: tuple[int, int] | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -107,6 +141,7 @@ class Faults:
         self._stamp = stamp
         self.offline_nodes = frozenset(data.get("offline_nodes", ()))
         self.quorate = bool(data.get("quorate", True))
+        self.full_storages = frozenset(data.get("full_storages", ()))
         self._rules = [_rule(row) for row in data.get("rules", ())]
 
     def _parse(self) -> dict[str, Any]:
@@ -123,21 +158,55 @@ def _rule(row: dict[str, Any]) -> _Rule:
     unknown = set(row) - {"method", "path", "calls", "effect"} | set(row["effect"]) - _EFFECTS
     if unknown:
         raise ValueError(f"unknown key {', '.join(sorted(unknown))} in the rule for {row['path']}")
+    for name, choices in _CHOICES.items():
+        if row["effect"].get(name, choices[0]) not in choices:
+            raise ValueError(f"{name} is {row['effect'][name]!r} in the rule for {row['path']}: {' or '.join(choices)}")
     calls = row.get("calls", "all")
     chosen = None if calls == "all" else frozenset(int(number) for number in calls)
     return _Rule(row.get("method"), re.compile(row["path"]), chosen, row["effect"])
 
 
 def _effect(merged: dict[str, Any], path: str) -> Effect:
-    answer = None
-    task = None
+    answer = _answer(merged, path)
+    return Effect(
+        delay_s=float(merged.get("delay_s", 0.0)),
+        answer=answer,
+        lost=answer is not None and bool(merged.get("after_work", False)),
+        task=_task(merged, path),
+        expired_ticket=bool(merged.get("expired_ticket", False)),
+        vanish=bool(merged.get("vanish", False)),
+        number_taken=merged.get("number_taken"),
+    )
+
+
+def _answer(merged: dict[str, Any], path: str) -> ApiError | None:
     if "status" in merged:
-        answer = ApiError(int(merged["status"]), str(merged.get("reason", "")), with_body=int(merged["status"]) < 595)
-    elif merged.get("lock_timeout") == "guest":
-        vmid = re.search(r"/qemu/(\d+)", path)
-        answer = ApiError(500, str(guest_lock_timeout(int(vmid[1]) if vmid else 0)))
-    elif merged.get("lock_timeout") == "storage":
-        task = Injected(f"clone failed: {storage_lock_timeout('local-lvm', shared_storage=False)}")
-    if "task_failure" in merged:
-        task = Injected(str(merged["task_failure"]), bool(merged.get("after_work", False)))
-    return Effect(float(merged.get("delay_s", 0.0)), answer, task)
+        status = int(merged["status"])
+        return ApiError(status, str(merged.get("reason", "")), with_body=status < _FIRST_OF_PROXY)
+    if merged.get("lock_timeout") == "guest" and path.endswith("/config"):
+        return ApiError(500, str(guest_lock_timeout(_vmid(path))))
+    return None
+
+
+def _task(merged: dict[str, Any], path: str) -> Injected | None:
+    failure = merged.get("task_failure", _lock_timeout(merged, path))
+    delay_s = float(merged.get("task_delay_s", 0.0))
+    if failure is None and not delay_s:
+        return None
+    return Injected(None if failure is None else str(failure), bool(merged.get("after_work", False)), delay_s)
+
+
+def _lock_timeout(merged: dict[str, Any], path: str) -> str | None:
+    """Return how a task ends that waited too long for a lock; None when none is to."""
+    if merged.get("lock_timeout") == "guest":
+        return str(guest_lock_timeout(_vmid(path)))
+    if merged.get("lock_timeout") == "storage":
+        storage = re.search(r"/storage/([^/]+)/", path)
+        text = storage_lock_timeout(storage[1] if storage else "local-lvm", shared_storage=False)
+        return f"clone failed: {text}" if path.endswith("/clone") else str(text)
+    return None
+
+
+def _vmid(path: str) -> int:
+    vmid = re.search(r"/qemu/(\d+)", path)
+    return int(vmid[1]) if vmid else 0

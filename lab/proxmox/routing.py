@@ -28,13 +28,15 @@ class Call:
         datacentre: all state.
         who: the caller; None only for the few calls that need no login.
         args: the parameters of path, query and body; strings until the schema check, then Python values.
-        injected: a failure that the task of this call is to end with.
+        injected: what happens to the task of this call on purpose.
+        before_task: what happens before the task of this call begins.
     """
 
     datacentre: Datacentre
     who: Identity
     args: dict[str, Any] = field(default_factory=dict)
     injected: Injected | None = None
+    before_task: Callable[[], None] | None = None
 
     @property
     def node(self) -> str:
@@ -60,10 +62,23 @@ class Call:
             raise invalid(skiplock="Only root may use this option.")
         return bool(self.args.get("skiplock"))
 
-    def start(self, kind: str, guest: object, work: Callable[[Task], None], node: str | None = None) -> str:
+    def start(
+        self,
+        kind: str,
+        guest: object,
+        work: Callable[[Task], None],
+        node: str | None = None,
+        afterwards: Callable[[], None] | None = None,
+    ) -> str:
         """Start a task for this call on its node and return the UPID; see Tasks.start."""
         where = node or self.node
-        return self.datacentre.tasks.start(where, kind, str(guest), self.who, work, self.injected)
+
+        def preceded(task: Task) -> None:
+            if self.before_task:
+                self.before_task()
+            work(task)
+
+        return self.datacentre.tasks.start(where, kind, str(guest), self.who, preceded, self.injected, afterwards)
 
 
 Need = Callable[[Call], None]

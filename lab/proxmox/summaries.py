@@ -75,7 +75,8 @@ def node_summary(datacentre: Datacentre, name: str, with_statistics: bool) -> di
 
 def storage_summary(datacentre: Datacentre, storage: Storage) -> dict[str, Any]:
     """Return the row of ``nodes/{n}/storage``; sizes in bytes."""
-    used = datacentre.volumes.used_bytes(storage.name)
+    free = datacentre.volumes.free_bytes(storage.name)
+    used = storage.capacity_bytes - free
     return {
         "storage": storage.name,
         "type": storage.kind,
@@ -85,7 +86,7 @@ def storage_summary(datacentre: Datacentre, storage: Storage) -> dict[str, Any]:
         "shared": int(storage.shared),
         "total": storage.capacity_bytes,
         "used": used,
-        "avail": storage.capacity_bytes - used,
+        "avail": free,
         "used_fraction": used / storage.capacity_bytes,
     }
 

@@ -98,10 +98,23 @@ class Task:
 
 @dataclass(frozen=True)
 class Injected:
-    """A failure to bring about on purpose: the text, and whether the work is done first."""
+    """What happens to a task on purpose.
 
-    text: str
+    Attributes:
+        text: what it fails with; None lets it end by itself.
+        after_work: only after doing its work.
+        delay_s: how much longer it takes, in seconds.
+    """
+
+    text: str | None = None
     after_work: bool = False
+    delay_s: float = 0.0
+
+    def strike(self, task: Task) -> None:
+        """Let the time pass, then fail; raises ProxmoxError for it."""
+        task.pace(self.delay_s)
+        if self.text is not None:
+            raise ProxmoxError(self.text)
 
 
 class Tasks:
@@ -137,6 +150,7 @@ class Tasks:
         who: Identity,
         work: Callable[[Task], None],
         injected: Injected | None = None,
+        afterwards: Callable[[], None] | None = None,
     ) -> str:
         """Run ``work`` in the background and return the UPID.
 
@@ -146,7 +160,8 @@ class Tasks:
             guest: what it is about, mostly a VM ID; may be empty.
             who: on whose behalf.
             work: does it; what it raises (ProxmoxError, MachineError, ApiError) becomes the exit status.
-            injected: a failure to bring about on purpose.
+            injected: what happens to it on purpose; its work may then never begin.
+            afterwards: gives back what the call has handed to its task, however that ends.
         """
         now = self._clock()
         pid = next(self._pids)
@@ -154,24 +169,34 @@ class Tasks:
         with self._guard:
             self._tasks[task.upid] = task
         self._save(task)
-        thread = threading.Thread(target=self._run, args=(task, work, injected), name=f"{kind}-{guest}", daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(task, work, injected, afterwards), name=f"{kind}-{guest}", daemon=True
+        )
         self._threads = [old for old in self._threads if old.is_alive()] + [thread]
         thread.start()
         return task.upid
 
-    def _run(self, task: Task, work: Callable[[Task], None], injected: Injected | None) -> None:
+    def _run(
+        self,
+        task: Task,
+        work: Callable[[Task], None],
+        injected: Injected | None,
+        afterwards: Callable[[], None] | None,
+    ) -> None:
         # What is not expected here goes on to threading.excepthook, which prints it; the task still ends as lost.
         exitstatus = LOST
         try:
             if injected and not injected.after_work:
-                raise ProxmoxError(injected.text)
+                injected.strike(task)
             work(task)
-            if injected:
-                raise ProxmoxError(injected.text)
+            if injected and injected.after_work:
+                injected.strike(task)
             exitstatus = f"WARNINGS: {task.warnings}" if task.warnings else "OK"
         except (ProxmoxError, MachineError, ApiError) as err:
             exitstatus = str(err).strip().replace("\n", " ") or "unknown error"
         finally:
+            if afterwards:
+                afterwards()
             self._end(task, exitstatus)
 
     def _end(self, task: Task, exitstatus: str) -> None:

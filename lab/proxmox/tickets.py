@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import re
 from collections.abc import Callable
 
@@ -27,17 +28,28 @@ class Tickets:
         self._key = key
         self._life_s = life_s
         self._clock = clock
+        self._expired: set[str] = set()
 
     def issue(self, user: str) -> tuple[str, str]:
         """Return a new ticket and its CSRFPreventionToken for a user."""
-        stamp = f"{int(self._clock()):08X}"
-        ticket = f"PVE:{user}:{stamp}::{self._sign('ticket', user, stamp)}"
+        for second in itertools.count(int(self._clock())):
+            stamp = f"{second:08X}"
+            ticket = f"PVE:{user}:{stamp}::{self._sign('ticket', user, stamp)}"
+            # Two tickets of one second are the same: one that was made to expire must not come again.
+            if ticket not in self._expired:
+                break
         return ticket, f"{stamp}:{self._sign('csrf', user, stamp)}"
+
+    def expire(self, ticket: str) -> None:
+        """Make one ticket good no more, before its time."""
+        self._expired.add(ticket)
 
     def user_of(self, ticket: str) -> str | None:
         """Return whose ticket this is, or None when it is forged, malformed or expired."""
         match = _TICKET.fullmatch(ticket)
-        if match is None or not self._is_good("ticket", match["user"], match["time"], match["signature"]):
+        if ticket in self._expired or match is None:
+            return None
+        if not self._is_good("ticket", match["user"], match["time"], match["signature"]):
             return None
         return match["user"]
 

@@ -49,13 +49,22 @@ class Volumes:
         store: disk images are the record ``volumes``.
         files: directory of the uploaded files, ``<files>/<storage>/template/iso/x.iso``.
         clock: returns the time in seconds since the epoch.
+        is_full: says of a storage, by its name, whether it is to have no room left.
     """
 
-    def __init__(self, storages: tuple[Storage, ...], store: Store, files: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        storages: tuple[Storage, ...],
+        store: Store,
+        files: Path,
+        clock: Callable[[], float],
+        is_full: Callable[[str], bool] = lambda _storage: False,
+    ) -> None:
         self.storages = {storage.name: storage for storage in storages}
         self._store = store
         self._files = files
         self._clock = clock
+        self._is_full = is_full
         self._guard = threading.RLock()
         rows: list[dict[str, Any]] = store.load("volumes") or []
         self._images = {row["volid"]: Volume(**row) for row in rows}
@@ -86,6 +95,8 @@ class Volumes:
             self.check_content(storage, "images")
             if base is None:
                 self._check_space(storage, size_bytes)
+            elif self._is_full(storage):
+                raise _no_room_for_clone(self.storage(storage), base)
             taken = {volume.volid for volume in self._images.values()}
             names = (f"{storage}:vm-{vmid}-disk-{number}" for number in range(1000))
             volid = next(name for name in names if name not in taken)
@@ -110,9 +121,14 @@ class Volumes:
         return volume
 
     def _check_space(self, storage: str, size_bytes: int) -> None:
-        free = self.storage(storage).capacity_bytes - self.used_bytes(storage)
+        free = self.free_bytes(storage)
         if free < size_bytes:
             raise ProxmoxError(f"not enough free space ({free // 1024} < {size_bytes // 1024})")
+
+    def free_bytes(self, storage: str) -> int:
+        """Return the room that is left on a storage."""
+        capacity = self.storage(storage).capacity_bytes
+        return 0 if self._is_full(storage) else capacity - self.used_bytes(storage)
 
     def resize(self, volid: str, size_bytes: int) -> None:
         """Grow a disk image; raises ProxmoxError when the space is not there."""
@@ -210,8 +226,22 @@ class Volumes:
         """Return what the volumes of a storage take; linked clones take nothing."""
         return sum(volume.size for volume in self.list(storage) if volume.base is None)
 
+    def check_room(self, storage: str, path: Path, size_bytes: int) -> None:
+        """Raise ProxmoxError, in the words of the copying command, when a file does not fit on a storage."""
+        if self.free_bytes(storage) < size_bytes:
+            raise ProxmoxError(f"import failed: cp: error writing '{path}': No space left on device")
+
     def check_upload(self, storage: str, content: str, filename: str) -> None:
         """Raise ProxmoxError or the 400 unless a file may be uploaded as this content."""
         self.check_content(storage, content)
         if not filename.lower().endswith(EXTENSIONS[content]):
             raise ApiError(400, "Parameter verification failed.", errors={"filename": "wrong file extension"})
+
+
+def _no_room_for_clone(storage: Storage, base: str) -> ProxmoxError:
+    """Return the error of a linked clone, whose own space is taken only as it is written to: LVM looks ahead."""
+    volume = base.partition(":")[2]
+    if storage.kind == "lvmthin":
+        why = "Cannot create new thin volume, free space in thin pool pve/data reached threshold."
+        return ProxmoxError(f"clone image 'pve/{volume}' error:   {why}")
+    return ProxmoxError(f"unable to create image: {volume}: No space left on device")

@@ -105,13 +105,10 @@ def change_in_background(call: Call) -> str | None:
     guest, change, lock = _prepared(call)
 
     def work(task: Task) -> None:
-        try:
-            task.pace(call.datacentre.settings.durations.config_s)
-            config_update.apply(call.datacentre, guest, change, task.say)
-        finally:
-            lock.release()
+        task.pace(call.datacentre.settings.durations.config_s)
+        config_update.apply(call.datacentre, guest, change, task.say)
 
-    upid = call.start("qmconfig", call.vmid, work)
+    upid = call.start("qmconfig", call.vmid, work, afterwards=lock.release)
     if "background_delay" not in call.args:
         return upid
     task = call.datacentre.tasks.get(upid)

@@ -137,18 +137,24 @@ def upload(call: Call) -> str:
     def work(task: Task) -> None:
         _check_sum(received, args.get("checksum-algorithm"), args.get("checksum"))
         task.say(f"target file: {target}")
+        centre.volumes.check_room(args["storage"], target, received.stat().st_size)
         target.parent.mkdir(parents=True, exist_ok=True)
         received.replace(target)
 
-    return call.start("imgcopy", "", work, node=centre.settings.local_node.name)
+    return call.start(
+        "imgcopy",
+        "",
+        work,
+        node=centre.settings.local_node.name,
+        afterwards=lambda: received.unlink(missing_ok=True),
+    )
 
 
 def _check_sum(path: Path, algorithm: str | None, wanted: str | None) -> None:
-    """Raise ProxmoxError (and remove the file) unless a file has the sum that the caller expects."""
+    """Raise ProxmoxError unless a file has the sum that the caller expects."""
     if algorithm is None or wanted is None:
         return
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, algorithm).hexdigest()
     if found != wanted.lower():
-        path.unlink()
         raise ProxmoxError(f"checksum mismatch: got '{found}' != expect '{wanted}'")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.integration.proxmox.conftest import Lab
+from tests.integration.proxmox.conftest import Answer, Client, Lab
 
 TEMPLATE = "/nodes/pve/qemu/9000"
 VM = "/nodes/pve/qemu/101"
 
 
-def rules(lab: Lab, *rows: dict[str, Any]) -> None:
-    (lab.datacentre.directory / "faults.json").write_text(json.dumps({"rules": rows}))
+def rules(lab: Lab, *rows: dict[str, Any], **more: Any) -> None:
+    (lab.datacentre.directory / "faults.json").write_text(json.dumps({"rules": rows} | more))
 
 
 def test_second_call_fails_with_a_status(lab: Lab) -> None:
@@ -75,8 +75,106 @@ def test_broken_rules_name_the_file(lab: Lab) -> None:
     assert "faults.json: unknown key explode in the rule for .*" in answer.reason
 
 
-def test_expired_ticket_in_the_middle(lab: Lab) -> None:
+def test_an_expired_ticket_stays_expired_and_a_new_one_is_good(lab: Lab) -> None:
     client = lab.root
-    rules(lab, {"path": "/version", "calls": [1], "effect": {"status": 401, "reason": "Authentication failed!"}})
-    assert client.get("/version").status == 401
-    assert client.get("/version").status == 200
+    rules(lab, {"path": "/version", "calls": [1], "effect": {"expired_ticket": True}})
+    answers = [client.get("/version") for _ in range(2)]
+    assert [(each.status, each.reason, each.body) for each in answers] == [(401, "Authentication failed!", b"")] * 2
+    assert lab.root.get("/version").status == 200
+
+
+def test_a_token_does_not_expire_like_a_ticket(lab: Lab) -> None:
+    rules(lab, {"path": "/version", "effect": {"expired_ticket": True}})
+    assert lab.saltern.get("/version").status == 200
+
+
+def test_a_task_that_fails_before_its_work_gives_back_what_it_was_handed(lab: Lab) -> None:
+    client = lab.vm()
+    rules(lab, {"method": "POST", "path": ".*/(config|upload)", "effect": {"task_failure": "interrupted by signal"}})
+    assert client.task(client.post(f"{VM}/config", cores=1)) == "interrupted by signal"
+    assert client.task(upload(client)) == "interrupted by signal"
+    rules(lab)
+    assert client.task(client.post(f"{VM}/config", cores=3)) == "OK"
+    assert list(lab.datacentre.uploads.iterdir()) == []
+
+
+def upload(client: Client, name: str = "x.iso") -> Answer:
+    head = 'Content-Disposition: form-data; name="{}"'
+    parts = [
+        f"--b\r\n{head.format('content')}\r\n\r\niso\r\n",
+        f"--b\r\n{head.format('filename')}; filename=\"{name}\"\r\n\r\nseed\r\n--b--\r\n",
+    ]
+    return client.send(
+        "POST", "/nodes/pve/storage/local/upload", "".join(parts), **{"Content-Type": "multipart/form-data; boundary=b"}
+    )
+
+
+def test_a_slow_task_runs_until_its_time_or_until_it_is_aborted(lab: Lab) -> None:
+    client = lab.vm()
+    rules(lab, {"path": ".*/status/start", "effect": {"task_delay_s": 30}})
+    upid = client.post(f"{VM}/status/start").data
+    assert client.get(f"/nodes/pve/tasks/{upid}/status").data["status"] == "running"
+    assert client.delete(f"/nodes/pve/tasks/{upid}").status == 200
+    assert client.end(upid)["exitstatus"] == "interrupted by signal"
+    assert not lab.machines.running(101)
+    rules(lab, {"path": ".*/status/start", "effect": {"task_delay_s": 0.05}})
+    assert client.task(client.post(f"{VM}/status/start")) == "OK"
+
+
+def test_a_lost_answer_does_not_stop_the_work(lab: Lab) -> None:
+    client = lab.root
+    lost = {"status": 596, "reason": "Connection timed out", "after_work": True}
+    rules(lab, {"method": "POST", "path": ".*/(clone|upload)", "effect": lost})
+    answers = [client.post(f"{TEMPLATE}/clone", newid=101, name="w1"), upload(client)]
+    assert [(answer.status, answer.body) for answer in answers] == [(596, b"")] * 2
+    lab.datacentre.tasks.wait_all(10)
+    assert client.get(f"{VM}/config").data["name"] == "w1"
+    assert [row["volid"] for row in client.get("/nodes/pve/storage/local/content").data] == ["local:iso/x.iso"]
+
+
+def test_a_machine_vanishes_with_its_disks(lab: Lab) -> None:
+    client = lab.vm()
+    assert client.task(client.post(f"{VM}/status/start")) == "OK"
+    rules(lab, {"method": "POST", "path": ".*/config", "effect": {"vanish": True}})
+    answer = client.post(f"{VM}/config", cores=1)
+    assert answer.reason == "Configuration file 'nodes/pve/qemu-server/101.conf' does not exist"
+    assert 101 not in lab.machines.machines | lab.machines.on
+    assert [row["vmid"] for row in client.get("/nodes/pve/storage/local-lvm/content").data] == [9000]
+
+
+def test_a_template_does_not_vanish(lab: Lab) -> None:
+    client = lab.root
+    rules(lab, {"path": ".*/clone", "effect": {"vanish": True}})
+    assert client.task(client.post(f"{TEMPLATE}/clone", newid=101)) == "OK"
+
+
+def test_a_number_is_taken_before_the_call_or_in_its_task(lab: Lab) -> None:
+    client = lab.root
+    rules(lab, {"path": ".*/clone", "effect": {"number_taken": "call"}})
+    answer = client.post(f"{TEMPLATE}/clone", newid=101)
+    assert (answer.status, answer.reason) == (500, "unable to create VM 101: config file already exists")
+    rules(lab, {"path": ".*/clone", "effect": {"number_taken": "task"}})
+    assert client.task(client.post(f"{TEMPLATE}/clone", newid=102)) == (
+        "unable to create VM 102: config file already exists"
+    )
+    assert [client.get(f"/nodes/pve/qemu/{vmid}/config").data["name"] for vmid in (101, 102)] == [
+        "stranger-101",
+        "stranger-102",
+    ]
+
+
+def test_full_storages(lab: Lab) -> None:
+    client = lab.vm()
+    rules(lab, full_storages=["local", "local-lvm"])
+    assert client.task(client.post(f"{TEMPLATE}/clone", newid=102)) == (
+        "clone failed: clone image 'pve/base-9000-disk-0' error:   Cannot create new thin volume, free space in thin "
+        "pool pve/data reached threshold."
+    )
+    assert client.task(client.post(f"{TEMPLATE}/clone", newid=102, full=1)) == (
+        "clone failed: not enough free space (0 < 4194304)"
+    )
+    assert client.task(client.put(f"{VM}/resize", disk="scsi0", size="20G")) == "not enough free space (0 < 16777216)"
+    assert client.task(upload(client)).endswith("x.iso': No space left on device")
+    assert client.get("/nodes/pve/storage/local/content").data == []
+    assert client.get("/nodes/pve/storage/local/status").data["avail"] == 0
+    assert 102 not in [row["vmid"] for row in client.get("/nodes/pve/qemu").data]
