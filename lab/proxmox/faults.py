@@ -93,7 +93,18 @@ class _Rule:
 
 
 _EFFECTS = frozenset(
-    ["delay_s", "status", "reason", "task_failure", "task_delay_s", "after_work", "lock_timeout", "expired_ticket", "vanish", "number_taken"]
+    [
+        "delay_s",
+        "status",
+        "reason",
+        "task_failure",
+        "task_delay_s",
+        "after_work",
+        "lock_timeout",
+        "expired_ticket",
+        "vanish",
+        "number_taken",
+    ]
 )
 # The values of the effects that have a choice.
 _CHOICES = {"lock_timeout": ("guest", "storage"), "number_taken": ("call", "task")}
