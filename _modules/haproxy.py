@@ -49,7 +49,7 @@ def text(frontends, backends, ca_path=None, stats=None, socket_path=None, alive=
     asks each server for /readyz over TLS, ``tcp`` only connects; ca_path: the cluster's CA, ``None`` before it
     exists: then servers are not
     verified; stats: ``{"bind": "127.0.0.1:8404", "allow": [networks]}`` or ``None``, without networks everyone who
-    reaches it may read; socket_path: where :func:`servers` asks, for root alone and for reading alone; alive:
+    reaches it may read; socket_path: where :func:`servers` asks and :mod:`haproxy_drain` orders, for root alone; alive:
     ``"ADDRESS:PORT"`` that answers 200 as long as HAProxy does, or ``None``. Returns text.
 
     CLI Example:
@@ -58,9 +58,9 @@ def text(frontends, backends, ca_path=None, stats=None, socket_path=None, alive=
 
         salt saw-k8s-ha-01 haproxy.text '[{name: api, bind: "192.168.100.150:6443", backend: api}]' '[...]'
     """
-    # Bound before it gives up root, and anew at each reload: the directory need not be the user haproxy's. Level user
-    # would not tell the servers' addresses; no level below admin can change them.
-    socket_line = f"  stats socket {socket_path} mode 600 level operator\n" if socket_path else ""
+    # Bound before it gives up root, and anew at each reload: the directory need not be the user haproxy's. No level
+    # below admin can drain a server.
+    socket_line = f"  stats socket {socket_path} mode 600 level admin\n" if socket_path else ""
     parts = [GLOBAL.format(limit=STREAM_LIMIT, old_process=OLD_PROCESS_LIMIT, socket=socket_line)]
     parts += [_frontend(frontend) for frontend in frontends]
     parts += [_backend(backend, ca_path) for backend in backends]
@@ -98,7 +98,7 @@ def servers(socket_path):
 
         salt saw-k8s-ha-01 haproxy.servers /run/haproxy-stats.sock
     """
-    return parse_stat(_ask(socket_path, "show stat"))
+    return parse_stat(ask(socket_path, "show stat"))
 
 
 def parse_stat(text):
@@ -169,12 +169,22 @@ def version(socket_path):
 
         salt saw-k8s-ha-01 haproxy.version /run/haproxy-stats.sock
     """
-    facts = dict(line.partition(": ")[::2] for line in _ask(socket_path, "show info").splitlines())
+    facts = dict(line.partition(": ")[::2] for line in ask(socket_path, "show info").splitlines())
     return facts["Version"]
 
 
-def _ask(socket_path, command):
-    """What HAProxy answers to one command."""
+def ask(socket_path, command):
+    """What HAProxy answers to commands (its management guide, 9.3), as text.
+
+    socket_path: its statistics socket; command: one, or several with semicolons between them.
+    Raises CommandExecutionError when no HAProxy answers there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-ha-01 haproxy.ask /run/haproxy-stats.sock "show info"
+    """
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(ASK_S)

@@ -9,7 +9,7 @@ from saltern.parts import Node
 
 # kubeadm's certificate authority, once the cluster has one: until then the API's certificate cannot be verified.
 CA_PATH = "/etc/haproxy/kubernetes-ca.crt"
-# Where the node itself asks how the servers are; no network reaches it.
+# Where the node itself asks how the servers are, and has one sent nothing new; no network reaches it.
 SOCKET = "/run/haproxy-stats.sock"
 # Where the node's own keepalived asks whether HAProxy is alive.
 ALIVE = "127.0.0.1:8405"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from saltern import plan, plan_remove, plan_replace
+from saltern import haproxy, plan, plan_remove, plan_replace
 from saltern.plan import CONTROL_PLANE, LOAD_BALANCER, ROLES, WORKER, PlanError, Table
 from saltern.plan_remove import drain_seconds, example, switch
 from saltern.record import unfinished
@@ -322,6 +322,8 @@ def _not_whole(picture: Picture, order: Sequence[str]) -> Iterator[Problem]:
 def departure(picture: Picture, upgrade: bool, upgrade_s: float, drain_s: int) -> list[Step]:
     """The steps before a batch's restart is ordered. When one fails, the nodes that it cordoned take pods again.
 
+    HAProxy is told last: what it sends elsewhere has an end of its own, which must not come before the restart.
+
     Args:
         picture: of the batch.
         upgrade: bring the packages to their newest versions.
@@ -334,7 +336,8 @@ def departure(picture: Picture, upgrade: bool, upgrade_s: float, drain_s: int) -
     upgraded = [Step("upgraded", title, picture.names, call, after=drained, deadline_s=upgrade_s)] if upgrade else []
     before = tuple(step.key for step in upgraded) or drained
     noted = [_noted(picture.source, name, before) for name in picture.in_kubernetes]
-    return [*emptied, *upgraded, *noted, *_turn(picture, tuple(step.key for step in noted))]
+    turn = _turn(picture, tuple(step.key for step in noted))
+    return [*emptied, *upgraded, *noted, *turn, *_directed_elsewhere(picture)]
 
 
 def _emptied(picture: Picture, drain_s: int) -> list[Step]:
@@ -364,6 +367,29 @@ def turn_given_back(name: str) -> Step:
     """A control-plane node has its turn no more."""
     give = Call("turn.give_back")
     return Step("turn given back", f"Turn of {name} given back", (name,), give, deadline_s=plan.QUICK_S)
+
+
+def _directed_elsewhere(picture: Picture) -> list[Step]:
+    """The load balancers send an API server that goes no new connection: their checks would find out seconds late."""
+    nodes, balancers = picture.control_plane, picture.table.load_balancers
+    if not nodes or not balancers:
+        return []
+    call = Call("haproxy_drain.drain", (haproxy.SOCKET,), {"names": list(nodes)})
+    title = f"HAProxy sends nothing new to {', '.join(nodes)}"
+    elsewhere = Step("directed elsewhere", title, balancers, call, after=("turn taken",), deadline_s=plan.QUICK_S)
+    return [elsewhere, replace(directed_back(balancers, nodes), after=("directed elsewhere",), undo=True)]
+
+
+def directed_back(balancers: tuple[str, ...], names: Sequence[str]) -> Step:
+    """The load balancers may send API servers new connections again, as soon as their checks say that these are well.
+
+    Args:
+        balancers: the load balancers.
+        names: the API servers' nodes.
+    """
+    call = Call("haproxy_drain.resume", (haproxy.SOCKET,), {"names": list(names)})
+    title = f"HAProxy sends to {', '.join(names)} again"
+    return Step("directed back", title, balancers, call, deadline_s=plan.QUICK_S)
 
 
 def ordered(names: tuple[str, ...]) -> Step:

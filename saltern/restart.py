@@ -7,7 +7,7 @@ facts: another boot, a whole member of the control plane, pods in containers of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from saltern import (
@@ -241,8 +241,7 @@ def _serving(run: Run, batch: tuple[str, ...], limits: Limits) -> list[Problem]:
         return []
     if role == CONTROL_PLANE:
         wholeness.wait(run, batch[0], STEP, NOT_WHOLE, limits.whole_s)
-        if run.table.load_balancers:
-            readiness.run_steps(run, [plan_replace.up_step(run.table.load_balancers, batch)])
+        _behind_balancers(run, batch)
     status = removal.membership(run, run.table.control_plane)
     source = _source(run, status, batch)
     facts = _restart(run).planned.ordered
@@ -254,6 +253,14 @@ def _serving(run: Run, batch: tuple[str, ...], limits: Limits) -> list[Problem]:
         readiness.run_steps(run, [plan_restart.turn_given_back(batch[0])])
     # The problem is the node's that has restarted, not that of the one that was asked.
     return [_of(name, problem) for name, found in problems.items() for problem in found]
+
+
+def _behind_balancers(run: Run, batch: tuple[str, ...]) -> None:
+    """An API server that is whole again is sent requests."""
+    if balancers := run.table.load_balancers:
+        back = plan_restart.directed_back(balancers, batch)
+        up = replace(plan_replace.up_step(balancers, batch), after=(back.key,))
+        readiness.run_steps(run, [back, up])
 
 
 def _of(name: str, problem: Problem) -> Problem:

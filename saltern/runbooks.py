@@ -93,6 +93,7 @@ OTHER_CODES: dict[str, str] = {
     "node-not-restarted": "A node did not restart, or did not come back",
     "restart-not-whole": "A node does not serve again after its restart",
     "server-not-up": "HAProxy sends an API server nothing",
+    "server-not-drained": "HAProxy does not let go of an API server, or does not take it back",
     "node-not-drained": "The pods of a node did not move",
     "etcd-member-not-removed": "A member of etcd could not be removed",
     # how it stands
@@ -146,6 +147,8 @@ _STATE_MODULES = {
 _FUNCTIONS = {
     "etcd_member.remove": "etcd-member-not-removed",
     "haproxy.wait_up": "server-not-up",
+    "haproxy_drain.drain": "server-not-drained",
+    "haproxy_drain.resume": "server-not-drained",
     "kube_node.drain": "node-not-drained",
     "kube_restart.take_back": "restart-not-whole",
     "kube.wait_load_balancer": "service-without-address",

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,15 @@ class Named(socketserver.ThreadingTCPServer):
     """A server that answers each line with its own name: as a log that goes on."""
 
     daemon_threads = True
+    allow_reuse_address = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, address: Any = ("127.0.0.1", 0)) -> None:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 for _line in self.rfile:
                     self.wfile.write(f"{name}\n".encode())
 
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(address, Handler)
         self.address = f"127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 

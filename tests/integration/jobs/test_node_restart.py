@@ -104,6 +104,7 @@ def test_without_confirmation_it_is_a_plan_with_it_all_restart_in_turn(patient_c
         for name in ("job-m", "job-w")
         for line in (f"cordon {name}", f"drain {name}", f"take back {name} without of {name}")
     ]
+    assert machines.lines("job-ha", "done") == ["directed elsewhere job-m", "directed back job-m"]
     run = record.last_run(roots / "state" / "jobs")
     assert (run["job"], run["result"]) == ("orchestrate.node_restart", "succeeded")
     assert run["restart"]["done"] == list(NODES)

@@ -98,6 +98,16 @@ def test_a_load_balancer_has_no_pods_to_move():
     assert (upgrade.call.function, upgrade.targets, upgrade.after) == ("os_package.upgrade", ("ha",), ())
 
 
+def test_haproxy_is_told_of_an_api_server_last_and_of_no_other_node():
+    def after(table: Table, name: str) -> dict[str, tuple[str, ...]]:
+        return {step.key: step.after for step in departure(Picture(table, (name,), "m2"), True, 60, 60)}
+
+    assert after(TABLE, "m1")["directed elsewhere"] == ("turn taken",)
+    assert after(TABLE, "m1")["directed back"] == ("directed elsewhere",)
+    assert "directed elsewhere" not in after(TABLE, "w1").keys() | after(TABLE, "ha").keys()
+    assert "directed elsewhere" not in after(Table((), TABLE.control_plane, TABLE.workers), "m1")
+
+
 PROGRESS = Progress({"w1": "a", "w2": "b"})
 
 

@@ -50,6 +50,8 @@ class Played(Scene):
         # Until when who is away, by this run's clock.
         self.away: dict[str, float] = {}
         self.sick: set[str] = set()
+        # Whom the load balancers send nothing new.
+        self.drained: set[str] = earlier.drained if earlier else set()
         self.facts: dict[str, dict[str, Any]] = {}
         self.learners: list[dict[str, Any]] = []
         self.master = Rebooting(self.clock, accepted=set(self.run.table.all))
@@ -66,7 +68,9 @@ class Played(Scene):
         react("*", "kube_node.release", Reaction(lambda kwarg: self.release(kwarg["names"])))
         react("*", "kube_restart.before", Reaction(HELD))
         react("*", "kube_restart.take_back", Reaction(self.take_back))
-        react("*", "haproxy.wait_up", Reaction([FIRST]))
+        react("*", "haproxy.wait_up", Reaction(lambda kwarg: self.up(kwarg["names"])))
+        react("*", "haproxy_drain.drain", Reaction(lambda kwarg: self.direct("elsewhere", kwarg["names"])))
+        react("*", "haproxy_drain.resume", Reaction(lambda kwarg: self.direct("back", kwarg["names"])))
         for name in self.run.table.all:
             react(name, "kubeadm.status", Reaction(lambda kwarg, name=name: self.status(name)))
             react(name, "os_restart.boot", Reaction(lambda kwarg, name=name: f"boot {self.boots[name]}"))
@@ -80,6 +84,15 @@ class Played(Scene):
 
     def is_away(self, name: str) -> bool:
         return self.clock.now < self.away.get(name, 0.0)
+
+    def direct(self, where: str, names: list[str]) -> dict[str, str]:
+        self.drained = self.drained | set(names) if where == "elsewhere" else self.drained - set(names)
+        self.log.append(f"directed {where} {' '.join(names)}")
+        return dict.fromkeys(names, "done")
+
+    def up(self, names: list[str]) -> list[str]:
+        assert not self.drained & set(names), f"{self.drained} are sent nothing"
+        return names
 
     def cordon(self, names: list[str]) -> dict[str, str]:
         self.cordons |= set(names)
@@ -96,6 +109,7 @@ class Played(Scene):
         assert name in WORKERS or not gone, f"{name} goes while {gone} are away"
         assert not gone & set(MASTERS), f"{name} goes while {gone} are away"
         assert name in self.cordons or name == BALANCER, f"{name} goes with its pods"
+        assert name in self.drained or name not in MASTERS, f"{name} goes while it is sent requests"
         self.boots[name] += 1
         self.away[name] = self.clock.now + BOOT_S
         self.note("restart", name)
@@ -213,9 +227,11 @@ def test_a_control_plane_node_restarts_in_its_turn_and_haproxy_believes_it_again
     scene = Played(tmp_path, node=SECOND, confirm=True)
     succeeded(scene)
     assert scene.log == [
-        f"cordon {SECOND}", f"drain {SECOND}", f"turn {SECOND}", f"restart {SECOND}", f"take back {SECOND}",
-        f"back {SECOND}",
+        f"cordon {SECOND}", f"drain {SECOND}", f"turn {SECOND}", f"directed elsewhere {SECOND}", f"restart {SECOND}",
+        f"directed back {SECOND}", f"take back {SECOND}", f"back {SECOND}",
     ]  # fmt: skip
+    told = [sent for name in ("drain", "resume") for sent in scene.master.calls(f"haproxy_drain.{name}")]
+    assert [(sent.targets, sent.arg) for sent in told] == [((BALANCER,), ["/run/haproxy-stats.sock"])] * 2
     (up,) = scene.master.calls("haproxy.wait_up")
     assert (up.targets, up.kwarg["names"]) == ((BALANCER,), [SECOND])
     assert {sent.targets for sent in scene.master.calls("kube_node.drain")} == {(FIRST,)}
@@ -337,15 +353,20 @@ def test_stages_in_the_wrong_order_are_a_message(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "function", ["kube_node.drain", "os_package.upgrade", "kube_restart.before", "turn.take", "os_restart.order"]
-)
+    "function",
+    [
+        "kube_node.drain", "os_package.upgrade", "kube_restart.before", "turn.take", "haproxy_drain.drain",
+        "os_restart.order",
+    ],
+)  # fmt: skip
 def test_what_fails_before_a_node_is_away_is_taken_back(tmp_path, function):
     scene = Played(tmp_path, nodes=[FIRST, W1], upgrade=True, confirm=True)
     scene.master.react("*", function, Reaction("it did not work", ok=False))
     said = failure(scene)
     again = f"""pillar='{{"nodes": ["{FIRST}", "{W1}"], "upgrade": true, "confirm": true}}'"""
     assert "it did not work" in said and f"orchestrate.node_restart {again}" in said
-    assert scene.restarts() == [] and scene.cordons == set()
+    assert scene.restarts() == [] and scene.cordons == set() and scene.drained == set()
+    assert (function == "os_restart.order") == (f"directed elsewhere {FIRST}" in scene.log)
     assert f"turn {FIRST}" not in scene.log or f"back {FIRST}" in scene.log
     assert f"cordon {W1}" not in scene.log
 
@@ -416,6 +437,15 @@ def test_a_control_plane_node_that_is_not_whole_again_stops_the_run(tmp_path):
 
 
 # -- how it goes on
+
+
+def test_an_api_server_that_a_killed_run_left_drained_is_sent_requests_again(tmp_path):
+    scene = Played(tmp_path, nodes=[FIRST, W1], confirm=True)
+    killed(scene, "kube_restart.take_back", SECOND)
+    scene.drained = {FIRST}
+    later = scene.again()
+    succeeded(later)
+    assert later.log[:2] == [f"directed back {FIRST}", f"take back {FIRST}"] and later.drained == set()
 
 
 def test_a_run_that_was_killed_restarts_no_node_twice(tmp_path):
