@@ -31,6 +31,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,8 @@ __virtualname__ = "proxmox"
 # of CPU for each machine. `keysize` in the profile or provider changes it.
 _KEY_BITS = 2048
 _MASTER_ANSWERS_S = 5
+# Between two questions for the end of a task, and before something is tried again.
+_pause = time.sleep
 # What `salt-cloud -S` shows when `query.selection` is not configured.
 _SELECTION = ("id", "node", "state", "private_ips")
 
@@ -127,8 +130,8 @@ def list_nodes(call=None):
     _refuse_action(call, "list_nodes")
     with _queried() as api:
         return {
-            name: _summary(found, _addresses(api, found, inventory.config(api, found)))
-            for name, found in _named(inventory.read(api).guests).items()
+            name: _summary(found, _addresses(api, found, settings))
+            for name, (found, settings) in _configured(api, _named(inventory.read(api).guests)).items()
         }
 
 
@@ -143,7 +146,10 @@ def list_nodes_full(call=None):
     """
     _refuse_action(call, "list_nodes_full")
     with _queried() as api:
-        return {name: _details(api, found) for name, found in _named(inventory.read(api).guests).items()}
+        return {
+            name: _described(api, found, settings)
+            for name, (found, settings) in _configured(api, _named(inventory.read(api).guests)).items()
+        }
 
 
 def list_nodes_select(call=None):
@@ -165,9 +171,10 @@ def list_nodes_min(call=None):
 
     Before a create, a machine whose own create died half way counts as missing, so that it is made again; so does one
     that another process is making, so that its create waits for the other. A machine that is to be made but exists is
-    compared with the definition, each difference named as a warning.
+    compared with the definition, each difference named as a warning. Before a destroy, a machine of which only the
+    record of a create or an accepted key is left counts as there, so that these are removed.
 
-    Returns: {name: {id, state}}.
+    Returns: {name: {id, state}}; id is None for one that is not on Proxmox.
 
     CLI Example:
 
@@ -190,7 +197,10 @@ def list_nodes_min(call=None):
                 log.warning("%s is being made by another process: waiting for it", name)
                 del machines[name]
             _warn_of_differences(_differing(api, cluster, {name: machines[name] for name in _asked(machines, cluster)}))
-        return {name: {"id": found.vmid, "state": found.status} for name, found in machines.items()}
+        left = _left_behind() - set(machines) if call is None and __opts__.get("destroy") else set()
+        return {name: {"id": found.vmid, "state": found.status} for name, found in machines.items()} | {
+            name: {"id": None, "state": "missing"} for name in sorted(left)
+        }
 
 
 def show_instance(name, call=None):
@@ -204,7 +214,7 @@ def show_instance(name, call=None):
     """
     _require_action(call, "show_instance")
     with _connected() as api:
-        return _details(api, _existing(api, name), ask_agent=True)
+        return _details(api, _existing(api, name))
 
 
 def avail_locations(call=None):
@@ -290,7 +300,9 @@ def create(vm_):
     _fire(name, "creating", "starting create", {key: vm_.get(key) for key in ("name", "profile", "provider", "driver")})
     cluster = _definition()
     with _connected() as api:
-        creation = Creation(api, _order(cluster, vm_), _minions(vm_), _journal(cluster), _slots(), announce=_announce)
+        creation = Creation(
+            api, _order(cluster, vm_), _minions(vm_), _journal(cluster), _slots(), announce=_announce, pause=_pause
+        )
         created = creation.create(name, _placement(api, cluster, vm_))
     result = {
         "id": created.machine.vmid,
@@ -314,8 +326,9 @@ def create(vm_):
 def destroy(name, call=None):
     """Stop a machine, wait, destroy it with its disks and job entries, remove its seed image and its minion key.
 
-    So goes the row of the table, if ``create`` wrote it, unless a job makes the machine again. Kubernetes is not told:
-    that is ``orchestrate.node_remove``.
+    Of a machine that is gone already, key and row go, and what a create that died has left. The row goes only if
+    ``create`` wrote it, and stays if a job makes the machine again. Kubernetes is not told: that is
+    ``orchestrate.node_remove``.
 
     CLI Example:
 
@@ -329,21 +342,23 @@ def destroy(name, call=None):
     minions = _Minions({})
     removed = []
     cluster = _definition()
+    # All under the claim: a create of the same name that waits for it begins with a clean slate.
     with _connected() as api, _journal(cluster).claim(name) as record:
-        if record.made_anything:
-            outcome = remove.made(api, record, minions)
+        if record.begun:
+            outcome = remove.made(api, record, minions, _pause)
             if outcome.left:
                 raise SaltCloudSystemExit(f"{name}: {outcome}")
             removed += outcome.removed
         found = inventory.read(api).find(name)
         if found:
-            removed += remove.machine_and_seed(api, found)
-        elif not removed:
-            raise SaltCloudNotFound(f"Proxmox has no machine {name}: salt-cloud -Q lists those that it has.")
-    minions.forget(name)
-    removed.append("minion key")
-    if os.environ.get(KEPT_VARIABLE) != name and _rows(cluster).remove(name):
-        removed.append("its row of the table, which salt-cloud had written")
+            removed += remove.machine_and_seed(api, found, _pause)
+        if (found or name in cluster.nodes) and minions.accepted(name):
+            minions.forget(name)
+            removed.append("minion key")
+        if os.environ.get(KEPT_VARIABLE) != name and _rows(cluster).remove(name):
+            removed.append("its row of the table, which salt-cloud had written")
+    if not removed:
+        raise SaltCloudNotFound(f"Proxmox has no machine {name}: salt-cloud -Q lists those that it has.")
     if __opts__.get("update_cachedir", False):
         salt.utils.cloud.delete_minion_cachedir(name, _alias(), __opts__)
     _fire(name, "destroyed", "destroyed instance", {"name": name})
@@ -409,7 +424,7 @@ def _power(name, call, verb, unless=None):
         if before == unless:
             return {"state": before, "changed": False}
         limits = _limits(get_configured_provider())
-        remove.persistently(lambda: api.task("POST", f"{found.path}/status/{verb}", timeout_s=limits.task_s))
+        remove.persistently(lambda: api.task("POST", f"{found.path}/status/{verb}", timeout_s=limits.task_s), _pause)
         return {"state": api.call("GET", f"{found.path}/status/current")["status"], "changed": True}
 
 
@@ -518,7 +533,7 @@ def _alias():
 def _connected():
     """A connection for the active provider; what Proxmox refuses becomes salt-cloud's kind of error."""
     try:
-        api = Proxmox(provider_settings.read(_alias(), get_configured_provider() or {}))
+        api = Proxmox(provider_settings.read(_alias(), get_configured_provider() or {}), _pause)
         try:
             yield api
         finally:
@@ -536,6 +551,14 @@ def _queried():
     except SaltCloudSystemExit as err:
         log.error("%s", err)
         raise
+
+
+def _left_behind():
+    """Machines of which something is left here: the record of a create that died, or the key of one of the table."""
+    if not __opts__.get("saltern"):
+        return set()
+    cluster = _definition()
+    return _journal(cluster).unfinished() | {name for name in cluster.nodes if _Minions({}).accepted(name)}
 
 
 def _setting(key, default=None):
@@ -684,8 +707,11 @@ def _summary(found, addresses):
     }
 
 
-def _details(api, found, ask_agent=False):
-    settings = inventory.config(api, found)
+def _details(api, found):
+    return _described(api, found, inventory.config(api, found), ask_agent=True)
+
+
+def _described(api, found, settings, ask_agent=False):
     return _summary(found, _addresses(api, found, settings, ask_agent)) | {"config": settings}
 
 
@@ -703,10 +729,16 @@ def _asked(machines, cluster):
     return [name for name in cluster.nodes if name in asked and name in machines]
 
 
+def _configured(api, machines):
+    """Machines with their configurations, by name: {name: (machine, {key: value})}; without those gone meanwhile."""
+    with_settings = {name: (found, inventory.config_if_there(api, found)) for name, found in machines.items()}
+    return {name: pair for name, pair in with_settings.items() if pair[1]}
+
+
 def _differing(api, cluster, machines):
     compared = {
-        name: machine.differences(placement.specification(cluster, name), inventory.config(api, found))
-        for name, found in machines.items()
+        name: machine.differences(placement.specification(cluster, name), settings)
+        for name, (_, settings) in _configured(api, machines).items()
     }
     return {name: pairs for name, pairs in compared.items() if pairs}
 

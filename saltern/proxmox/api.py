@@ -46,7 +46,12 @@ class TicketAuth(ProxmoxHTTPAuthBase):  # type: ignore[misc]  # proxmoxer has no
         super().__init__(timeout=_CALL_TIMEOUT_S, verify_ssl=settings.verify)
         self._user = settings.user
         self._base_url = base_url
-        self._log_in(settings.password or "")
+        self._password = settings.password or ""
+        self.log_in()
+
+    def log_in(self) -> None:
+        """Get a ticket for the password. Raises: CredentialsError."""
+        self._log_in(self._password)
 
     def get_cookies(self) -> RequestsCookieJar:
         """The cookie of the ticket."""
@@ -108,7 +113,8 @@ class Proxmox:
         base_url = f"https://{settings.address}/api2/json"
         self._session = ProxmoxHttpSession()
         self._session.headers["accept"] = JsonSerializer().get_accept_types()
-        self._session.auth = self._explained("POST access/ticket", lambda: self._authentication(base_url))
+        self._auth = self._explained("POST access/ticket", lambda: self._authentication(base_url))
+        self._session.auth = self._auth
         self._root = ProxmoxResource(base_url=base_url, session=self._session, serializer=JsonSerializer())
 
     def close(self) -> None:
@@ -123,9 +129,23 @@ class Proxmox:
             path: below /api2/json, e.g. "nodes/pve/qemu/101/config".
             parameters: query (GET, DELETE) or form (POST, PUT); None is left out.
 
+        A ticket that is not accepted any more (it expired early, Proxmox has changed its key) is replaced once: a call
+        that is refused with 401 has done nothing.
+
         Returns: the answer's `data`; a UPID's text when the call started a task.
         Raises: ProxmoxError.
         """
+        try:
+            return self._call(method, path, parameters)
+        except CredentialsError:
+            if not isinstance(self._auth, TicketAuth):
+                raise
+            self._explained("POST access/ticket", self._auth.log_in)
+            return self._call(method, path, parameters)
+
+    def _call(self, method: str, path: str, parameters: dict[str, Any]) -> Any:
+        for image in (value for value in parameters.values() if isinstance(value, Image)):
+            image.seek(0)  # it may have been read once
         what = f"{method} {path}"
         resource = self._root(path)
         verb = {"GET": resource.get, "POST": resource.post, "PUT": resource.put, "DELETE": resource.delete}[method]
@@ -142,11 +162,6 @@ class Proxmox:
         """Wait for a started task; None is a call that Proxmox finished at once. Raises: ProxmoxError."""
         if upid is not None:
             tasks.wait(self, what, Upid.parse(upid), timeout_s, self._pause)
-
-    def upload_iso(self, node: str, storage: str, name: str, content: bytes, timeout_s: float) -> None:
-        """Put an ISO image on a storage; one of the same name would be replaced. Raises: ProxmoxError."""
-        path = f"nodes/{node}/storage/{storage}/upload"
-        self.task("POST", path, timeout_s=timeout_s, content="iso", filename=Image(name, content))
 
     def _authentication(self, base_url: str) -> ProxmoxHTTPAuthBase:
         settings = self.settings

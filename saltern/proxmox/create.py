@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from saltern.proxmox import inventory, locks, machine, remove, seed
-from saltern.proxmox.api import Proxmox
+from saltern.proxmox.api import Image, Proxmox
 from saltern.proxmox.errors import (
     AgentNotRunningError,
     BusyError,
     MachineIdTakenError,
     MachineSilentError,
+    NodeOfflineError,
     NotFoundError,
     PermissionDeniedError,
     ProxmoxError,
+    TimedOutError,
+    UnreachableError,
 )
 from saltern.proxmox.inventory import Inventory, Machine
 from saltern.proxmox.journal import Journal, Record
@@ -245,7 +248,7 @@ class Creation:
         self.announce(
             spec.name, "requesting", f"cloning {template.name} ({spec.clone}) to {vmid} on {spec.proxmox_node}"
         )
-        record.note(node=spec.proxmox_node, vmid=vmid)
+        record.note(node=spec.proxmox_node, vmid=vmid, unanswered=True)
         try:
             self._task(
                 record,
@@ -274,15 +277,13 @@ class Creation:
         minions.accept(spec.name, public_key)
         identity = seed.MinionIdentity(self.order.master, private_key, public_key, minions.master_public_key())
         content = seed.image(spec, mac, identity, self.order.operator, f"{spec.name}-{secrets.token_hex(8)}")
-        name = machine.seed_name(spec.name)
-        volid = f"{spec.iso_storage}:iso/{name}"
-        record.note(seed_node=spec.proxmox_node, seed_volid=volid)
+        image = Image(machine.seed_name(spec.name), content)
+        volid = f"{spec.iso_storage}:iso/{image.name}"
+        record.note(seed_node=spec.proxmox_node, seed_volid=volid, unanswered=True)
         self.announce(spec.name, "seeding", f"uploading its seed image to {spec.iso_storage}")
-        limit_s = self.order.limits.task_s
+        path = f"nodes/{spec.proxmox_node}/storage/{spec.iso_storage}/upload"
         try:
-            persistently(
-                lambda: self.api.upload_iso(spec.proxmox_node, spec.iso_storage, name, content, limit_s), self.pause
-            )
+            persistently(lambda: self._task(record, "POST", path, content="iso", filename=image), self.pause)
         except PermissionDeniedError:
             # Nothing came there, and who may not upload may not delete: looking for it would fail for ever.
             record.note(seed_node=None, seed_volid=None)
@@ -351,10 +352,16 @@ class Creation:
 
     def _task(self, record: Record, method: str, path: str, timeout_s: float | None = None, **parameters: Any) -> None:
         """Make a call and wait for its task, noting the task while it runs."""
-        upid = self.api.call(method, path, **parameters)
+        try:
+            upid = self.api.call(method, path, **parameters)
+        except (NodeOfflineError, TimedOutError, UnreachableError):
+            raise  # it may have been carried out all the same: what is noted as unanswered stays so
+        except ProxmoxError:
+            record.note(unanswered=False)
+            raise
         if upid is None:
             return
-        record.note(upid=upid)
+        record.note(upid=upid, unanswered=False)
         self.api.finish(f"{method} {path}", upid, timeout_s or self.order.limits.task_s)
         record.note(upid=None)
 

@@ -152,7 +152,10 @@ _KINDS: list[tuple[re.Pattern[str], type[ProxmoxError], str]] = [
         "run the same command again, or lower proxmox.parallel_clones in pillar/cluster.sls.",
     ),
     (
-        re.compile(r"not enough free space|No space left on device|out of space", re.IGNORECASE),
+        re.compile(
+            r"not enough free space|No space left on device|out of space|free space in thin pool \S+ reached threshold",
+            re.IGNORECASE,
+        ),
         StorageFullError,
         "Free space on the storage, add some, or name another one in proxmox.storage (disks) or "
         "proxmox.iso_storage (seed images) in pillar/cluster.sls.",

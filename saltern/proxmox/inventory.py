@@ -121,12 +121,20 @@ def config(api: Proxmox, machine: Machine) -> dict[str, Any]:
     return found
 
 
+def config_if_there(api: Proxmox, machine: Machine) -> dict[str, Any]:
+    """As config, but empty for a machine that was removed since it was listed."""
+    try:
+        return config(api, machine)
+    except NotFoundError:
+        return {}
+
+
 def addresses_in_use(api: Proxmox, machines: Iterable[Machine]) -> dict[str, str]:
     """The addresses that Proxmox gives to machines by ipconfigN: {address: machine's name}."""
     return {
         address: machine.name
         for machine in machines
-        for address in configured_addresses(_config_if_there(api, machine))
+        for address in configured_addresses(config_if_there(api, machine))
     }
 
 
@@ -179,14 +187,6 @@ def split_options(value: str) -> dict[str, str]:
         key, separator, text = part.partition("=")
         options[key if separator else ""] = text if separator else key
     return options
-
-
-def _config_if_there(api: Proxmox, machine: Machine) -> dict[str, Any]:
-    """Like config, but empty for a machine that was removed since it was listed: it uses no address any more."""
-    try:
-        return config(api, machine)
-    except NotFoundError:
-        return {}
 
 
 def _on_nodes(api: Proxmox, wanted: set[str]) -> list[Machine]:

@@ -26,7 +26,7 @@ class Record:
         address: address taken from the worker range, or None.
         node, vmid: where the machine is, once a clone was asked for.
         upid: the task that may still run.
-        upid_call: the call that started that task.
+        unanswered: a call that may have started a task of which nothing is known: its answer has not come.
         seed_node, seed_volid: the seed image, once its upload was asked for.
         key: whether a minion key was accepted for it.
         previous_key: the public key that had been accepted under that name before, or None.
@@ -37,11 +37,22 @@ class Record:
     node: str | None = None
     vmid: int | None = None
     upid: str | None = None
+    unanswered: bool = False
     seed_node: str | None = None
     seed_volid: str | None = None
     key: bool = False
     previous_key: str | None = None
     path: Path = field(default=Path(), repr=False)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a create has written anything down that is not closed."""
+        return self.path.exists()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a task may still bring something that is not there yet."""
+        return self.unanswered or self.upid is not None
 
     @property
     def made_anything(self) -> bool:

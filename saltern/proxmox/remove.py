@@ -25,6 +25,9 @@ from saltern.proxmox.tasks import Upid
 _ATTEMPTS = 6
 _LONGEST_PAUSE_S = 15.0
 _REMOVAL_S = 120.0
+_NAME_PAUSE_S = 2.0
+# The types of the tasks that bring something new: a clone, an uploaded image.
+_BRINGING = ("qmclone", "imgcopy")
 Result = TypeVar("Result")
 
 
@@ -70,18 +73,23 @@ def persistently(act: Callable[[], Result], pause: Callable[[float], None] = tim
 def machine_and_seed(api: Proxmox, found: Machine, pause: Callable[[float], None] = time.sleep) -> list[str]:
     """Stop a machine, wait, destroy it with its disks and its places in backup, replication and HA jobs.
 
-    A seed image that is still in its drive goes too; an image that is not one of its own seeds stays.
+    A seed image that is still in its drive goes too; an image that is not one of its own seeds stays. A machine that
+    is gone in the end is no failure, whoever removed it.
 
     Returns: what was removed, as phrases. Raises: ProxmoxError.
     """
     if found.template:
         raise RefusedError(f"Destroying {found.name}", "it is a template", "Remove templates in Proxmox itself.")
-    seeds = machine.seeds_of(found.name, inventory.config(api, found))
-    _stop_and_delete(api, found.path, pause)
     removed = [f"machine {found.vmid} on {found.node}"]
-    for volid in seeds:
-        if _image_deleted(api, found.node, volid, pause):
-            removed.append(f"seed image {volid}")
+    try:
+        seeds = machine.seeds_of(found.name, inventory.config(api, found))
+        _stop(api, found.path, pause)
+        # Before their machine: when that cannot be destroyed, its drive still names those that are left.
+        removed += [f"seed image {volid}" for volid in seeds if image(api, found.node, volid, pause)]
+        _delete(api, found.path, pause)
+    except ProxmoxError:
+        if not _is_gone(api, found):
+            raise
     return removed
 
 
@@ -111,48 +119,81 @@ def made(api: Proxmox, record: Record, keys: Keys, pause: Callable[[float], None
     return outcome
 
 
-def image(api: Proxmox, node: str, volid: str, pause: Callable[[float], None] = time.sleep) -> None:
-    """Delete an image from its storage. Raises: ProxmoxError, NotFoundError when it is not there."""
+def image(api: Proxmox, node: str, volid: str, pause: Callable[[float], None] = time.sleep) -> bool:
+    """Delete an image from its storage. Returns: whether it was there. Raises: ProxmoxError."""
     storage = volid.split(":")[0]
     path = f"nodes/{node}/storage/{storage}/content/{volid}"
-    persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S), pause)
+    try:
+        persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S), pause)
+    except NotFoundError:
+        return False
+    return True
 
 
-def _stop_and_delete(api: Proxmox, path: str, pause: Callable[[float], None]) -> None:
-    # Always stopped first: Proxmox refuses to destroy a machine that runs, and stopping a stopped one is no error.
+def _stop(api: Proxmox, path: str, pause: Callable[[float], None]) -> None:
+    """Switch a machine off; always, for Proxmox refuses to destroy one that runs, and off is no error."""
     persistently(lambda: api.task("POST", f"{path}/status/stop", timeout_s=_REMOVAL_S), pause)
+
+
+def _delete(api: Proxmox, path: str, pause: Callable[[float], None]) -> None:
     options = {"purge": 1, "destroy-unreferenced-disks": 1}
     persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S, **options), pause)
 
 
-def _task_ended(api: Proxmox, record: Record, pause: Callable[[float], None]) -> None:
-    """Stop the task that a broken-off create left running: it holds the machine's lock."""
-    if record.upid is None:
-        return
-    upid = Upid.parse(record.upid)
+def _is_gone(api: Proxmox, found: Machine) -> bool:
+    """Whether no node has the machine any more; its number may be another's by now."""
+    node = _node_of(api, found.vmid) or found.node
     try:
-        tasks.abort(api, upid)
-        tasks.ended(api, f"Stopping the task {upid.type}", upid, _REMOVAL_S, pause)
+        return bool(api.call("GET", f"nodes/{node}/qemu/{found.vmid}/config").get("name") != found.name)
     except NotFoundError:
-        pass  # Proxmox keeps only the last tasks: this one ended long ago.
-    record.note(upid=None)
+        return True
+    except PermissionDeniedError:
+        return _is_free(api, found.vmid)
+
+
+def _node_of(api: Proxmox, vmid: int) -> str | None:
+    """The node that a machine is on, by the list of the whole cluster: it has every machine, though not its name."""
+    rows = api.call("GET", "cluster/resources", type="vm")
+    return next((str(row["node"]) for row in rows if int(row["vmid"]) == vmid and row["type"] == "qemu"), None)
+
+
+def _task_ended(api: Proxmox, record: Record, pause: Callable[[float], None]) -> None:
+    """Stop the task that a broken-off create left running: it holds the machine's lock, or brings what is to go."""
+    if record.upid is not None:
+        upid = Upid.parse(record.upid)
+        try:
+            tasks.abort(api, upid)
+            tasks.ended(api, f"Stopping the task {upid.type}", upid, _REMOVAL_S, pause)
+        except NotFoundError:
+            pass  # Proxmox keeps only the last tasks: this one ended long ago.
+    if record.unanswered:
+        _strays_ended(api, pause)
+    if record.pending:
+        record.note(upid=None, unanswered=False)
+
+
+def _strays_ended(api: Proxmox, pause: Callable[[float], None]) -> None:
+    """Wait for every task that could be the one of a call whose answer was lost; others of our own end as well."""
+    user = api.settings.user
+    for row in api.call("GET", "cluster/tasks"):
+        ours = str(row["user"]).partition("!")[0] == user
+        if ours and row["type"] in _BRINGING and "endtime" not in row:
+            upid = Upid.parse(row["upid"])
+            tasks.ended(api, f"Waiting for a task {upid.type} whose call was not answered", upid, _REMOVAL_S, pause)
 
 
 def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) -> str | None:
+    """Remove the machine of the recorded number, if it is the record's: by now the number may be another's."""
     if record.vmid is None:
         return None
-    path = f"nodes/{record.node}/qemu/{record.vmid}"
+    # A clone stays on its template's node until the end, and is then moved.
+    node = _node_of(api, record.vmid) or record.node
+    path = f"nodes/{node}/qemu/{record.vmid}"
     try:
-        name = api.call("GET", f"{path}/config").get("name")
-        if name is None:
-            raise RefusedError(
-                f"GET {path}/config",
-                "the machine has no name yet, so it may be another clone that has just begun",
-                f"Look at it in Proxmox; if it is a leftover: qm unlock {record.vmid} && qm destroy {record.vmid}.",
-            )
-        if name != record.name:
+        if _name_of(api, record.vmid, path, pause) != record.name:
             return None
-        _stop_and_delete(api, path, pause)
+        _stop(api, path, pause)
+        _delete(api, path, pause)
     except NotFoundError:
         return None
     except PermissionDeniedError:
@@ -160,9 +201,23 @@ def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None
         if _is_free(api, record.vmid):
             return None
         raise
-    removed = f"machine {record.vmid} on {record.node}"
+    removed = f"machine {record.vmid} on {node}"
     record.note(vmid=None)
     return removed
+
+
+def _name_of(api: Proxmox, vmid: int, path: str, pause: Callable[[float], None]) -> str:
+    """The name of a machine; a clone gets its own only at its end, which is waited for."""
+    deadline = time.monotonic() + _REMOVAL_S
+    while (name := api.call("GET", f"{path}/config").get("name")) is None:
+        if time.monotonic() >= deadline:
+            raise RefusedError(
+                f"GET {path}/config",
+                f"after {_REMOVAL_S:.0f} s the machine still has no name, so nobody can tell whose clone it is",
+                f"Look at it in Proxmox; if it is a leftover: qm unlock {vmid} && qm destroy {vmid}.",
+            )
+        pause(_NAME_PAUSE_S)
+    return str(name)
 
 
 def _is_free(api: Proxmox, vmid: int) -> bool:
@@ -178,17 +233,10 @@ def _seed_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) 
     if not record.seed_volid or not record.seed_node:
         return None
     volid = record.seed_volid
-    removed = _image_deleted(api, record.seed_node, volid, pause)
-    record.note(seed_volid=None)
+    removed = image(api, record.seed_node, volid, pause)
+    if removed or not record.pending:
+        record.note(seed_volid=None)
     return f"seed image {volid}" if removed else None
-
-
-def _image_deleted(api: Proxmox, node: str, volid: str, pause: Callable[[float], None]) -> bool:
-    try:
-        image(api, node, volid, pause)
-    except NotFoundError:
-        return False
-    return True
 
 
 def _key_removed(record: Record, keys: Keys) -> str | None:

@@ -77,6 +77,7 @@ class FakeProxmox:
     most_clones: int = 0
     on_start: Callable[[int, Guest], None] | None = None
     answers: bool = True
+    lost: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -95,6 +96,10 @@ class FakeProxmox:
     def fail_task(self, pattern: str, exit_status: str, times: int = 1) -> None:
         """Let the next tasks that match end with that exit status, without effect."""
         self.faults.append(Fault(pattern, times, exit_status=exit_status))
+
+    def lose_answer(self, pattern: str) -> None:
+        """Do the work of the next call that matches, and answer it as a node that took too long."""
+        self.lost.append(pattern)
 
     def before(self, pattern: str, effect: Callable[[], None]) -> None:
         """Do something when the next matching call arrives."""
@@ -128,7 +133,9 @@ class FakeProxmox:
             for pattern, function in _ROUTES:
                 match = re.fullmatch(pattern, what)
                 if match:
-                    return function(self, given, exit_status, *match.groups())
+                    data = function(self, given, exit_status, *match.groups())
+                    self._lose(what)
+                    return data
         raise RefusalError(501, f"Method '{method} /{path}' not implemented")
 
     def _fault(self, what: str) -> str | None:
@@ -141,6 +148,12 @@ class FakeProxmox:
                     raise fault.refusal
                 return fault.exit_status
         return None
+
+    def _lose(self, what: str) -> None:
+        for pattern in self.lost:
+            if re.search(pattern, what):
+                self.lost.remove(pattern)
+                raise RefusalError(596, "Connection timed out")
 
     def _ticket(self, given: dict[str, Any]) -> dict[str, str]:
         if (given.get("username"), given.get("password")) != (USER, PASSWORD):
@@ -321,6 +334,14 @@ def _task_status(fake: FakeProxmox, given: dict[str, Any], _fault: str | None, n
     return {"status": "stopped", "exitstatus": task["status"], "upid": upid}
 
 
+def _recent_tasks(fake: FakeProxmox, given: dict[str, Any], _fault: str | None) -> Any:
+    rows = []
+    for upid, task in fake.tasks.items():
+        row = {"upid": upid, "node": "pve", "type": upid.split(":")[5], "user": USER}
+        rows.append(row if task["effect"] else row | {"endtime": 1, "status": task["status"]})
+    return rows
+
+
 def _task_log(fake: FakeProxmox, given: dict[str, Any], _fault: str | None, node: str, upid: str) -> Any:
     return [{"n": 1, "t": "starting"}, {"n": 2, "t": f"TASK ERROR: {fake.tasks[upid]['status']}"}]
 
@@ -357,6 +378,7 @@ _ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"GET nodes/([^/]+)/qemu", _qemu),
     (r"GET cluster/resources", _resources),
     (r"GET cluster/nextid", _nextid),
+    (r"GET cluster/tasks", _recent_tasks),
     (r"GET nodes/([^/]+)/qemu/(\d+)/config", _config),
     (r"POST nodes/([^/]+)/qemu/(\d+)/config", _configure),
     (r"POST nodes/([^/]+)/qemu/(\d+)/clone", _clone),

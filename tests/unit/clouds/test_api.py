@@ -13,9 +13,9 @@ import pytest
 
 from saltern.proxmox import errors, tasks
 from saltern.proxmox import settings as provider_settings
-from saltern.proxmox.api import Proxmox
+from saltern.proxmox.api import Image, Proxmox
 from tests.unit.clouds.conftest import Pauses
-from tests.unit.clouds.fake_proxmox import PASSWORD, TOKEN_NAME, TOKEN_VALUE, USER, FakeProxmox
+from tests.unit.clouds.fake_proxmox import PASSWORD, TOKEN_NAME, TOKEN_VALUE, FakeProxmox, RefusalError
 
 Connect = Callable[..., Proxmox]
 
@@ -38,11 +38,36 @@ def test_a_password_logs_in_once_and_changes_carry_the_csrf_token(api: Proxmox, 
     ]
 
 
-def test_an_old_ticket_is_exchanged(api: Proxmox, fake: FakeProxmox) -> None:
+def logins(fake: FakeProxmox) -> list[str]:
+    return [given["password"] for what, given in fake.calls if what == "POST access/ticket"]
+
+
+def test_an_old_ticket_is_exchanged_and_when_that_is_refused_the_password_given(
+    api: Proxmox, fake: FakeProxmox
+) -> None:
     api._session.auth._since -= 3601
+    assert api.call("GET", "nodes")  # the fake takes the ticket for a wrong password
+    assert logins(fake) == [PASSWORD, "PVE:t", PASSWORD]
+
+
+def test_a_ticket_that_is_refused_is_replaced_once(api: Proxmox, fake: FakeProxmox) -> None:
+    fake.fail("GET nodes", 401, "Authentication failed!")
+    assert api.call("GET", "nodes")
+    assert logins(fake) == [PASSWORD] * 2
+    fake.fail("GET nodes", 401, "Authentication failed!", times=2)
     with pytest.raises(errors.CredentialsError):
-        api.call("GET", "nodes")  # the fake takes the ticket for a wrong password: that it was sent is the point
-    assert fake.parameters("access/ticket") == {"username": USER, "password": "PVE:t"}
+        api.call("GET", "nodes")
+    assert logins(fake) == [PASSWORD] * 3
+
+
+def test_an_upload_that_is_made_again_is_whole(api: Proxmox, fake: FakeProxmox) -> None:
+    def refused() -> None:
+        raise RefusalError(401, "Authentication failed!")
+
+    fake.before("upload", refused)
+    image = Image("x.iso", b"the seed")
+    api.task("POST", "nodes/pve/storage/local/upload", timeout_s=10, content="iso", filename=image)
+    assert fake.images == {"local:iso/x.iso": b"the seed"}
 
 
 def test_a_token_needs_no_login(connect: Connect, fake: FakeProxmox) -> None:
@@ -137,6 +162,13 @@ def test_plain_http_answers(connect: Connect) -> None:
         (500, "can't lock file '/x' - got timeout", errors.BusyError, "parallel_clones"),
         (500, "cfs-lock 'storage-x' error: got lock request timeout", errors.BusyError, "parallel_clones"),
         (500, "not enough free space (1 < 2)", errors.StorageFullError, "proxmox.storage"),
+        (
+            500,
+            "clone failed: clone image 'pve/base-9000-disk-0' error: Cannot create new thin volume, free space in thin "
+            "pool pve/data reached threshold.",
+            errors.StorageFullError,
+            "proxmox.storage",
+        ),
         (500, "storage 'local' does not support 'iso' content", errors.RefusedError, "pvesm set STORAGE --content"),
         (500, "VM is locked (backup)", errors.RefusedError, "wait until it has ended"),
         (500, "QEMU guest agent is not running", errors.AgentNotRunningError, "qemu-guest-agent"),
@@ -148,7 +180,7 @@ def test_plain_http_answers(connect: Connect) -> None:
 def test_errors_name_call_text_and_remedy(
     api: Proxmox, fake: FakeProxmox, status: int, reason: str, kind: type[errors.ProxmoxError], remedy: str
 ) -> None:
-    fake.fail("GET nodes", status, reason)
+    fake.fail("GET nodes", status, reason, times=2)
     with pytest.raises(kind, match=remedy) as failed:
         api.call("GET", "nodes")
     assert type(failed.value) is kind
@@ -169,7 +201,8 @@ def test_a_wrong_parameter_is_named(api: Proxmox) -> None:
 
 def test_nothing_secret_is_logged(connect: Connect, fake: FakeProxmox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    connect().upload_iso("pve", "local", "x.iso", b"the private key", 10)
+    image = Image("x.iso", b"the private key")
+    connect().task("POST", "nodes/pve/storage/local/upload", timeout_s=10, content="iso", filename=image)
     connect(password=None, token_name=TOKEN_NAME, token_value=TOKEN_VALUE).call("GET", "nodes")
     assert caplog.text
     for secret in (PASSWORD, "right+password", "right%20password", TOKEN_VALUE, "private key", "PVE:t"):

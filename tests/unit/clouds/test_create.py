@@ -17,7 +17,7 @@ import yaml
 
 from saltern.proxmox import settings as provider_settings
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.create import CreateFailedError, Creation, Limits
+from saltern.proxmox.create import CreateFailedError, Creation, Limits, Order
 from saltern.proxmox.errors import (
     BusyError,
     MachineIdTakenError,
@@ -595,6 +595,38 @@ def test_a_clone_that_still_runs_is_stopped_before_it_is_made_anew(
     assert creation.create(NAME, place("worker")).machine.vmid == 100
     assert sorted(fake.guests) == [100, 9000]
     assert [what for what, _ in fake.calls if what.startswith("DELETE") and what.endswith(upid)]
+
+
+@pytest.mark.parametrize("call", ["/clone", "/upload"])
+def test_what_a_call_without_an_answer_brings_is_waited_for_and_removed(
+    creation: Creation, fake: FakeProxmox, place: Any, journal: Journal, call: str
+) -> None:
+    fake.polls_per_task = 2
+    fake.lose_answer(call)
+    with pytest.raises(CreateFailedError, match="Connection timed out") as failed:
+        creation.create(NAME, place("worker"))
+    assert failed.value.outcome.left == []
+    assert (sorted(fake.guests), fake.images, journal.unfinished()) == ([9000], {}, set())
+    assert all(task["effect"] is None for task in fake.tasks.values())
+
+
+def test_an_upload_that_takes_too_long_is_stopped_before_its_image_is_looked_for(
+    creation: Creation, fake: FakeProxmox, place: Any, order: Order
+) -> None:
+    creation.order = replace(order, limits=replace(order.limits, task_s=0))
+    fake.before("upload", lambda: setattr(fake, "polls_per_task", 5))
+    with pytest.raises(CreateFailedError, match=r"imgcopy.* still runs"):
+        creation.create(NAME, place("worker"))
+    copied = next(upid for upid in fake.tasks if ":imgcopy:" in upid)
+    assert fake.tasks[copied]["status"] == "interrupted by signal"
+    assert fake.images == {}
+
+
+def test_a_seed_that_somebody_else_removed_is_no_failure(
+    creation: Creation, fake: FakeProxmox, place: Any
+) -> None:
+    fake.before("DELETE .*/content", fake.images.clear)
+    assert creation.create(NAME, place("worker")).new
 
 
 def test_one_machine_is_created_by_one_process_at_a_time(

@@ -250,10 +250,67 @@ def test_destroy_of_what_is_not_there(call: Call) -> None:
 
 def test_destroy_takes_away_what_a_dead_create_left(call: Call, fake: FakeProxmox, opts: dict[str, Any]) -> None:
     fake.guests[100] = Guest({"name": NAME})
-    with Journal(Path(opts["saltern"]["state_dir"]) / "saw-k8s" / "machines").claim(NAME) as record:
-        record.note(node="pve", vmid=100)
-    assert call("destroy", NAME)["removed"] == ["machine 100 on pve", "minion key"]
+    left_by_a_dead_create(opts, vmid=100, key=True)
+    assert call("destroy", NAME)["removed"] == ["machine 100 on pve", f"minion key of {NAME}"]
     assert sorted(fake.guests) == [9000]
+    assert accepted(opts) == []
+
+
+def left_by_a_dead_create(opts: dict[str, Any], name: str = NAME, **made: Any) -> Journal:
+    """The record of a create that died, and the key that it accepted."""
+    journal = Journal(Path(opts["saltern"]["state_dir"]) / "saw-k8s" / "machines")
+    with journal.claim(name) as record:
+        record.note(node="pve", **made)
+    if made.get("key"):
+        (Path(opts["pki_dir"]) / "minions" / name).write_text("KEY")
+    return journal
+
+
+@pytest.mark.parametrize(
+    "left",
+    [{"seed_node": "pve", "seed_volid": "local:iso/x.iso"}, {"key": True}, {"address": "192.168.100.160"}],
+)
+def test_salt_cloud_hears_of_what_is_left_without_a_machine_and_destroy_removes_it(
+    call: Call, fake: FakeProxmox, opts: dict[str, Any], left: dict[str, Any]
+) -> None:
+    fake.images["local:iso/x.iso"] = b"a private key"
+    journal = left_by_a_dead_create(opts, "saw-k8s-w-05", **left)
+    assert "saw-k8s-w-05" not in call("list_nodes_min")
+    opts["destroy"] = True
+    assert call("list_nodes_min") == {"saw-k8s-w-05": {"id": None, "state": "missing"}}
+    assert len(call("destroy", "saw-k8s-w-05")["removed"]) == 1
+    assert (journal.unfinished(), journal.addresses(), accepted(opts)) == (set(), set(), [])
+    assert ("seed_volid" in left) == (not fake.images)
+
+
+def test_the_key_of_a_machine_that_vanished_goes_if_the_table_has_it(call: Call, opts: dict[str, Any]) -> None:
+    for name in (NAME, "another"):
+        (Path(opts["pki_dir"]) / "minions" / name).write_text("KEY")
+    opts["destroy"] = True
+    assert call("list_nodes_min") == {NAME: {"id": None, "state": "missing"}}
+    assert call("destroy", NAME) == {"removed": ["minion key"]}
+    with pytest.raises(SaltCloudNotFound):
+        call("destroy", "another")
+    assert accepted(opts) == ["another"]
+
+
+def test_a_machine_that_vanishes_while_it_is_destroyed_takes_its_key_along(
+    call: Call, fake: FakeProxmox, opts: dict[str, Any], defined_guest: Callable[..., Guest]
+) -> None:
+    fake.guests[100] = defined_guest()
+    (Path(opts["pki_dir"]) / "minions" / NAME).write_text("KEY")
+    fake.before("status/stop", lambda: fake.guests.pop(100) and None)
+    assert call("destroy", NAME)["removed"] == ["machine 100 on pve", "minion key"]
+    assert accepted(opts) == []
+
+
+@pytest.mark.parametrize("query", ["list_nodes", "list_nodes_full"])
+def test_a_machine_that_vanishes_during_a_query_is_left_out(
+    call: Call, fake: FakeProxmox, defined_guest: Callable[..., Guest], query: str
+) -> None:
+    fake.guests |= {100: defined_guest(), 101: defined_guest(name="other")}
+    fake.before("GET nodes/pve/qemu/100/config", lambda: fake.guests.pop(100) and None)
+    assert list(call(query)) == ["other"]
 
 
 # Queries.

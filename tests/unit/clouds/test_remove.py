@@ -12,7 +12,7 @@ import pytest
 
 from saltern.proxmox import inventory, locks, remove
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.errors import RefusedError, TaskFailedError, TimedOutError
+from saltern.proxmox.errors import NotFoundError, RefusedError, TaskFailedError, TimedOutError
 from saltern.proxmox.inventory import Machine
 from saltern.proxmox.journal import Journal
 from tests.unit.clouds.fake_proxmox import FakeProxmox, Guest
@@ -55,6 +55,98 @@ def test_a_machine_that_does_not_stop_is_not_deleted(api: Proxmox, fake: FakePro
     with pytest.raises(TaskFailedError):
         remove.machine_and_seed(api, found)
     assert 100 in fake.guests
+
+
+def test_the_seed_goes_before_its_machine_whose_drive_names_it(
+    api: Proxmox, fake: FakeProxmox, found: Machine
+) -> None:
+    fake.images = {SEED: b""}
+    fake.guests[100].config["ide2"] = f"{SEED},media=cdrom,size=1M"
+    fake.fail_task("DELETE .*/content", "imgdel failed")
+    with pytest.raises(TaskFailedError):
+        remove.machine_and_seed(api, found)
+    assert 100 in fake.guests
+    remove.machine_and_seed(api, found)
+    assert (fake.images, 100 in fake.guests) == ({}, False)
+
+
+@pytest.mark.parametrize("call", ["status/stop", "DELETE nodes/pve/qemu/100"])
+def test_a_machine_that_somebody_else_removed_is_removed(
+    api: Proxmox, fake: FakeProxmox, found: Machine, call: str
+) -> None:
+    fake.before(call, lambda: fake.guests.pop(100) and None)
+    assert remove.machine_and_seed(api, found) == ["machine 100 on pve"]
+
+
+def test_a_machine_that_is_there_is_not_taken_for_gone(api: Proxmox, fake: FakeProxmox, found: Machine) -> None:
+    fake.fail_task("DELETE nodes/pve/qemu/100", "storage 'local-lvm' does not exist")
+    with pytest.raises(NotFoundError):
+        remove.machine_and_seed(api, found)
+
+
+def test_a_machine_that_moved_is_not_taken_for_gone(api: Proxmox, fake: FakeProxmox, found: Machine) -> None:
+    def moved() -> None:
+        fake.guests[100].node = "pve2"
+
+    fake.nodes["pve2"] = "online"
+    fake.before("status/stop", moved)
+    with pytest.raises(NotFoundError):
+        remove.machine_and_seed(api, found)
+
+
+class Keys:
+    """No keys."""
+
+    def accept(self, name: str, public_key: str) -> None:
+        raise AssertionError
+
+    def forget(self, name: str) -> None:
+        raise AssertionError
+
+
+def test_a_clone_gets_its_name_at_its_end_which_is_waited_for(
+    api: Proxmox, fake: FakeProxmox, journal: Journal
+) -> None:
+    fake.guests[100] = Guest({"lock": "clone"})
+
+    def named(_seconds: float) -> None:
+        fake.guests[100].config = {"name": "w"}
+
+    with journal.claim("w") as record:
+        record.note(node="pve", vmid=100)
+        assert remove.made(api, record, Keys(), named).removed == ["machine 100 on pve"]
+    assert 100 not in fake.guests
+
+
+def test_a_clone_that_never_gets_a_name_is_left_and_said(
+    api: Proxmox, fake: FakeProxmox, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remove, "_REMOVAL_S", 0.0)
+    fake.guests[100] = Guest({"lock": "clone"})
+    with journal.claim("w") as record:
+        record.note(node="pve", vmid=100)
+        (left,) = remove.made(api, record, Keys()).left
+    assert "the machine still has no name" in left and "qm destroy 100" in left
+    assert journal.unfinished() == {"w"}
+
+
+def test_a_clone_is_found_on_the_node_that_it_is_on(api: Proxmox, fake: FakeProxmox, journal: Journal) -> None:
+    fake.nodes["pve2"] = "online"
+    fake.guests[100] = Guest({"name": "w"}, node="pve")
+    with journal.claim("w") as record:
+        record.note(node="pve2", vmid=100)
+        assert remove.made(api, record, Keys()).removed == ["machine 100 on pve"]
+
+
+def test_an_image_that_may_still_come_stays_noted(api: Proxmox, fake: FakeProxmox, journal: Journal) -> None:
+    upid = "UPID:pve:00000000:00000001:65000000:imgcopy::saltern@pve:"
+    fake.fail("/tasks/", 595, "No route to host")
+    with journal.claim("w") as record:
+        record.note(node="pve", seed_node="pve", seed_volid=SEED, upid=upid)
+        assert remove.made(api, record, Keys()).left
+        fake.images[SEED] = b"a private key"
+        assert remove.made(api, record, Keys()).removed == [f"seed image {SEED}"]
+    assert (fake.images, journal.unfinished()) == ({}, set())
 
 
 HOLD = "import sys, time; from saltern.proxmox import locks; from pathlib import Path\n" + (
