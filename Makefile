@@ -4,7 +4,7 @@ SETUP := lab/setup.sh
 PARALLEL := --numprocesses=logical --maxprocesses=8
 UNIT := tests/unit tests/render tests/functional
 
-.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-replace test-drift test-failures test-pair test-resume test-faults lint bench bench-drift build
+.PHONY: help up down lab-start lab-env test test-unit test-fast test-cluster test-replace test-drift test-failures test-pair test-rebuild test-resume test-faults lint bench bench-drift build
 
 help:
 	@echo 'make up          the lab, the machines and the cluster: everything'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-replace the control plane and a dead worker replaced while requests go on'
 	@echo 'make test-failures all that can die, dies: what goes on meanwhile, how long until all is whole'
 	@echo 'make test-pair   two load balancers that share an address, and five control-plane nodes; a cluster of its own'
+	@echo 'make test-rebuild the cluster taken off its machines and made again; rebuilt with new machines'
 	@echo 'make test-drift  everything changed by hand, foreseen and mended, on the real cluster'
 	@echo 'make test-resume five faults in five stages of a bring-up'
 	@echo 'make test-faults each fault at every stage of a bring-up: hours'
@@ -60,6 +61,9 @@ test-failures:
 
 test-pair:
 	@$(SETUP) exec pytest -s tests/pair
+
+test-rebuild:
+	@$(SETUP) exec pytest -s tests/rebuild
 
 test-drift:
 	@$(SETUP) exec pytest -s tests/drift

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from saltern.model import Cluster
 from tests.cluster.lab_shell import Shell
@@ -40,3 +43,9 @@ def is_healthy(shell: Shell) -> bool:
 def api_answers(shell: Shell) -> bool:
     """Whether the endpoint answers an operator."""
     return shell.run("kubectl", "get", "--raw=/readyz", "--request-timeout=2s", check=False).returncode == 0
+
+
+def orchestrate(shell: Shell, job: str, **pillar: Any) -> subprocess.CompletedProcess[str]:
+    """Run an orchestration as an operator types it, whatever its end."""
+    argv = ["salt-run", "state.orchestrate", f"orchestrate.{job}", f"pillar={json.dumps(pillar)}"]
+    return shell.run(*argv, timeout_s=1500, check=False)

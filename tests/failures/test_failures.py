@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from tests.cluster.probe import wait_until
 from tests.cluster.strikes import kill_service, on_node, start_services
 from tests.cluster.test_02_failover import node_is_ready
 
-from .recovery import api_answers, is_healthy, recovers, requests
+from .recovery import api_answers, is_healthy, orchestrate, recovers, requests
 
 API_GAP_LIMIT_S = 5.0
 HEALTHY_S = 300.0  # a bound for a broken run, no aim: docs/performance.md has the figures
@@ -35,12 +34,6 @@ EXTRA_WORKER = "saw-k8s-w-05"
 def whole_before(shell: Shell) -> None:
     """A failure is judged on a whole cluster: what an earlier test left behind must not be blamed on the next."""
     wait_until("the cluster is whole before the failure", lambda: is_healthy(shell), deadline_s=60)
-
-
-def orchestrate(shell: Shell, job: str, **pillar: Any) -> subprocess.CompletedProcess[str]:
-    """Run an orchestration as an operator types it, whatever its end."""
-    argv = ["salt-run", "state.orchestrate", f"orchestrate.{job}", f"pillar={json.dumps(pillar)}"]
-    return shell.run(*argv, timeout_s=1500, check=False)
 
 
 def switch(shell: Shell, action: str, *names: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from tests.cluster.lab_shell import Shell
 from tests.cluster.probe import wait_until
 from tests.cluster.strikes import on_node
-from tests.failures.recovery import is_healthy, recovers, requests
+from tests.failures.recovery import is_healthy, orchestrate, recovers, requests
 
 from .conftest import VIRTUAL_ADDRESS, Installation
 
@@ -122,8 +121,8 @@ def test_three_control_plane_nodes_become_five_and_a_log_is_followed_through(
     began = time.monotonic()
     with requests(shell, installation.table) as (api, web):
         shell.run("salt-cloud", "-y", "-P", "-p", "control_plane", *NEW_ROWS, timeout_s=600)
-        pillar = f"pillar={json.dumps({'nodes': list(NEW_ROWS)})}"
-        shell.run("salt-run", "state.orchestrate", "orchestrate.node_add", pillar, timeout_s=1500)
+        added = orchestrate(shell, "node_add", nodes=list(NEW_ROWS))
+        assert added.returncode == 0, added.stdout
         print(f"two control-plane nodes added after {time.monotonic() - began:.0f} s", flush=True)
         recovers("whole after that", lambda: is_healthy(shell), 120)
     is_followed(shell, address, log, "after")
