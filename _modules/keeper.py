@@ -6,7 +6,15 @@ Node is Ready: all of them, and a dry run before, come to the same answer withou
 first for ever: one that is down is passed over.
 """
 
+import http.client
+import json
+import ssl
+
 from salt.exceptions import CommandExecutionError
+
+ASK_S = 10
+# The credential of this node's API server towards kubelets; its group may read nodes (kubeadm: kubeadm:cluster-admins).
+CREDENTIAL = "apiserver-kubelet-client"
 
 
 def named():
@@ -26,7 +34,7 @@ def named():
     if not files["kubelet_conf"] or unfinished or "admin.conf" not in files["servers"]:
         return _answer(None, "no member of a cluster yet")
     try:
-        nodes = __salt__["kube.nodes"]()
+        nodes = _nodes()
     except CommandExecutionError as err:
         reason = f"the API did not answer, so what it holds was not compared: apply again once it does ({err})"
         return _answer(None, reason, failure=True)
@@ -35,6 +43,36 @@ def named():
     if not ready:
         return _answer(None, f"none of {', '.join(rows)} is Ready: kubectl get nodes", failure=True)
     return _answer(ready[0], f"{ready[0]} keeps them, the first control-plane node that is Ready")
+
+
+def _nodes():
+    """{name: facts}, by kubectl; by the API itself where kubectl is gone: the run that asks will bring it back."""
+    if __salt__["sandbox.missing"]("kubectl"):
+        items = _asked("/api/v1/nodes")["items"]
+        return {item["metadata"]["name"]: __salt__["kube.node_facts"](item) for item in items}
+    return __salt__["kube.nodes"]()
+
+
+def _asked(path):
+    """What the endpoint answers, parsed. Raises CommandExecutionError."""
+    pki, endpoint = __salt__["sandbox.path"]("etc", "kubernetes", "pki"), __pillar__["saltern"]["cluster"]["endpoint"]
+    connection = None
+    try:
+        context = ssl.create_default_context(cafile=f"{pki}/ca.crt")
+        context.load_cert_chain(f"{pki}/{CREDENTIAL}.crt", f"{pki}/{CREDENTIAL}.key")
+        connection = http.client.HTTPSConnection(
+            endpoint["address"], endpoint["port"], timeout=ASK_S, context=context
+        )  # fmt: skip
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        if answer.status != http.client.OK:
+            raise CommandExecutionError(f"HTTP {answer.status} from {path}")
+        return json.load(answer)
+    except (OSError, ValueError, http.client.HTTPException) as err:
+        raise CommandExecutionError(f"https://{endpoint['address']}:{endpoint['port']}{path}: {err}") from err
+    finally:
+        if connection:
+            connection.close()
 
 
 def _answer(node, reason, failure=False):

@@ -38,6 +38,22 @@ def path(*parts):
     return str(Path(root, *parts))
 
 
+def missing(*tools):
+    """
+    Name those of the sandbox's tools that are not there, as a list.
+
+    tools
+        File names in ``<sandbox>/bin``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt saw-k8s-m-01 sandbox.missing kubectl helm
+    """
+    return [tool for tool in tools if not Path(path("bin", tool)).exists()]
+
+
 def run(tool, args, stdin=None, timeout_s=120, kubeconfig=None, inherit_fds=(), variables=None):
     """
     Run one of the sandbox's tools and return what it printed. Neither logged nor checked: the caller judges.

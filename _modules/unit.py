@@ -20,6 +20,8 @@ PROPERTIES = (
 NAMES = {"RedHat": {"chrony.service": "chronyd.service"}}
 # A start that takes longer has failed, whatever systemd still hopes for (crio.service has no limit of its own).
 ACT_LIMIT_S = 120
+# What systemd notes when it starts a unit whose processes are there already; and among how many lines that is.
+LEFT_OVER, LEFT_OVER_LINES = "Found left-over process", 30
 
 
 def local_names(units, family=None):
@@ -164,9 +166,24 @@ def act(verb, unit):
         salt '*' unit.act restart crio.service
     """
     try:
-        _systemctl([verb, unit], limit_s=ACT_LIMIT_S)
+        _acted(verb, unit)
     except CommandExecutionError as err:
         raise CommandExecutionError(f"{err}\n{journal(unit)}".rstrip()) from err
+
+
+def _acted(verb, unit):
+    """One call of systemctl; two for a unit whose processes outlived what systemd knows of it.
+
+    systemd (252) takes a unit that runs for dead, once ``systemctl disable`` has removed an alias of it (chronyd of
+    chrony) and the unit files are read again. Its program, started beside itself, gives up; with that failed start
+    systemd ends the left-over processes too, so the next start succeeds.
+    """
+    try:
+        _systemctl([verb, unit], limit_s=ACT_LIMIT_S)
+    except CommandExecutionError:
+        if verb != "start" or LEFT_OVER not in journal(unit, LEFT_OVER_LINES):
+            raise
+        _systemctl([verb, unit], limit_s=ACT_LIMIT_S)
 
 
 def journal(unit, lines=8):

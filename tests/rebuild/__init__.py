@@ -1,0 +1,1 @@
+"""The whole cluster goes and comes again: off its machines, and with them."""
