@@ -99,6 +99,8 @@ ROLE_DIRECTORIES: dict[str, dict[str, str]] = {
     "control_plane": SANDBOX_DIRECTORIES | {"charts": "0755"},
     "worker": SANDBOX_DIRECTORIES,
 }
+# What a boot finds empty: /tmp on Debian and wherever it is a tmpfs, /run everywhere.
+VOLATILE = tuple(PurePosixPath(path) for path in ("/tmp", "/run", "/var/run", "/dev/shm"))  # noqa: S108 - nothing is put there
 WORK_DIRECTORIES = ("downloads", "unpack", "backup")
 PROVISIONER_DIRECTORIES = ("bin", "logs", "config")
 
@@ -107,6 +109,7 @@ def build(cluster: Cluster, node: Node) -> dict[str, Any]:
     """The part ``os`` of a node's pillar."""
     kubernetes = node.role != "load_balancer"
     time_sync = cluster.os.time_sync
+    tree = directories(cluster, node)
     return {
         "packages": [*(KUBERNETES_PACKAGES if kubernetes else ()), *(["chrony"] if time_sync else [])],
         "absent_packages": list(UNWANTED_PACKAGES) if kubernetes else [],
@@ -115,7 +118,8 @@ def build(cluster: Cluster, node: Node) -> dict[str, Any]:
         "modules": list(MODULES) if kubernetes else [],
         "sysctl": sysctl(node),
         "obsolete_sysctl": list(OBSOLETE_SYSCTL) if kubernetes else [],
-        "directories": directories(cluster, node),
+        "directories": tree,
+        "volatile_directories": [each for each in tree if is_volatile(each["path"])],
         "bind_mounts": bind_mounts(cluster.paths.sandbox) if kubernetes else [],
         "hosts": hosts(cluster, node),
         "services": [
@@ -154,6 +158,15 @@ def directories(cluster: Cluster, node: Node) -> list[dict[str, str]]:
         for path in (paths.provisioner, *(f"{paths.provisioner}/{name}" for name in PROVISIONER_DIRECTORIES))
     ]
     return tree + sandbox_directories(paths.sandbox, ROLE_DIRECTORIES[node.role])
+
+
+def is_volatile(path: str) -> bool:
+    """Whether a directory is gone after a boot.
+
+    >>> is_volatile("/tmp/provisioner"), is_volatile("/tmpfs")
+    (True, False)
+    """
+    return any(place in PurePosixPath(path).parents for place in VOLATILE)
 
 
 def sandbox_directories(sandbox: str, modes: dict[str, str]) -> list[dict[str, str]]:

@@ -33,6 +33,10 @@ The next bring-up is a first one again:
       - {{ node.paths.sandbox }}/etc/provisioner/packages.json
       - {{ salt["last_apply.path"]() }}
 
+No boot makes directories again:
+  file.absent:
+    - name: /etc/tmpfiles.d/saltern-directories.conf
+
 The empty directories are gone:
   directory_tree.absent_if_empty:
     - directories: {{ node.os.directories | json }}

@@ -1,6 +1,6 @@
 # The operating system of a node, in the order of document 0.
 #   account      the operator's user and group
-#   directories  working, provisioner and sandbox directories
+#   directories  working, provisioner and sandbox directories; those in /tmp again after a reboot
 #   packages     index and upgrade (first bring-up only), packages in, containerd out
 #   swap         off now and after a reboot
 #   modules      kernel modules, before sysctl: the net.bridge keys come with one

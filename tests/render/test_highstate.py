@@ -51,6 +51,7 @@ ORCHESTRATED = {"kubeadm": ["control_plane", "worker"]} | {
 RECORDED = "recorded"
 # What orchestration hands over with an SLS, as it passes it (docs/architecture.md).
 HANDED_OVER = {"saltern_ca": "-----BEGIN CERTIFICATE-----\n", "saltern_join": dict.fromkeys(NODES.values(), "sealed")}
+TREE = "The directories of the provisioner and of the sandbox exist"
 REQUISITES = ("require", "watch", "onchanges", "onfail", "prereq", "require_any", "watch_any", "listen")
 
 
@@ -245,6 +246,19 @@ def test_what_is_recorded_of_a_state_are_its_own_arguments(compiler: Any, role: 
         told = applied(json.loads(json.dumps(chunk)))
         inspect.signature(function).bind(told["name"], **told["arguments"])
         assert told["id"] == chunk["__id__"] and "require" not in told["arguments"]
+
+
+@pytest.mark.parametrize("role", NODES)
+def test_directories_that_a_boot_empties_are_made_again_by_it(compiler: Any, role: str) -> None:
+    chunks = {chunk["__id__"]: chunk for chunk in compiler(role, "Debian").compile(["os"])}
+    made = chunks["A boot makes those again that it empties"]
+    assert made["name"] == "/etc/tmpfiles.d/saltern-directories.conf"
+    lines = [line.split() for line in made["text"].splitlines() if not line.startswith("#")]
+    work = [each for each in chunks[TREE]["directories"] if Path("/tmp") in Path(each["path"]).parents]  # noqa: S108 - a name
+    assert lines == [["d", each["path"], each["mode"], each["user"], each["group"], "-"] for each in work]
+    assert len(lines) == 4
+    gone = [chunk["name"] for chunk in compiler(role, "Debian").compile(["os.clean"]) if chunk["fun"] == "absent"]
+    assert made["name"] in gone
 
 
 def test_keepalived_gets_its_script_and_is_reloaded_with_it(compiler: Any) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
 
 ROOMS = Path(__file__).parents[3] / "salt"
+WORK = "/tmp/provisioner"  # noqa: S108 - below the root of a test
 CONTEXT = {
     "sandbox": "/opt/sandbox",
     "environment_path": "/opt/sandbox/etc/default/crio",
@@ -17,9 +19,9 @@ CONTEXT = {
 }
 
 
-def rendered(template: str) -> str:
+def rendered(template: str, **context: Any) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - unit files, no HTML
-    return environment.from_string((ROOMS / template).read_text()).render(CONTEXT)
+    return environment.from_string((ROOMS / template).read_text()).render(CONTEXT | context)
 
 
 @pytest.fixture
@@ -76,8 +78,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def tmpfiles(root: Path, *options: str) -> None:
-    argv = ["systemd-tmpfiles", f"--root={root}", "--create", "--remove", *options, str(root / "saltern-crio.conf")]
+def tmpfiles(root: Path, *options: str, config: str = "saltern-crio.conf") -> None:
+    argv = ["systemd-tmpfiles", f"--root={root}", "--create", "--remove", *options, str(root / config)]
     subprocess.run(argv, check=True)
 
 
@@ -96,3 +98,17 @@ def test_nothing_but_a_boot_clears_it(root: Path) -> None:
     tmpfiles(root)
     assert (root / "opt/sandbox/var/run/crio/version").exists()
     assert (root / "opt/sandbox/run/runc/0123").exists()
+
+
+def test_a_boot_makes_the_directories_in_tmp_again(root: Path) -> None:
+    paths = (WORK, f"{WORK}/backup")
+    work = [{"path": path, "user": "root", "group": "root", "mode": "0700"} for path in paths]
+    # As Debian's own line for /tmp, which empties it.
+    lines = f"D /tmp 1777 root root -\n{rendered('os/files/directories.conf.j2', directories=work)}"
+    (root / "directories.conf").write_text(lines)
+    there = Path(f"{root}{WORK}")
+    there.mkdir(parents=True, mode=0o755)
+    (there / "left").write_text("x")
+    tmpfiles(root, "--boot", config="directories.conf")
+    assert [Path(f"{root}{path}").stat().st_mode & 0o7777 for path in paths] == [0o700, 0o700]
+    assert [path.name for path in there.iterdir()] == ["backup"]

@@ -174,6 +174,21 @@ def test_owners_and_modes(tmp_path):
     }
 
 
+def test_what_a_boot_empties_is_told_apart(tmp_path):
+    def volatile(**paths):
+        found = built(tmp_path / paths["work"].replace("/", "-"), cluster={"paths": paths})
+        assert all(entry in found["directories"] for entry in found["volatile_directories"])
+        return [(entry["path"], entry["user"]) for entry in found["volatile_directories"]]
+
+    names = ["", *(f"/{name}" for name in ("downloads", "unpack", "backup"))]
+    assert volatile(work=WORK) == [(f"{WORK}{name}", "root") for name in names]
+    assert volatile(work="/var/lib/provisioner") == []
+    assert volatile(work="/srv/tmp/provisioner") == []
+    assert volatile(work="/var/lib/work", provisioner="/run/provisioner") == [
+        (f"/run/provisioner{name}", "k8s") for name in ("", "/bin", "/logs", "/config")
+    ]
+
+
 def test_charts_are_kept_on_the_control_plane_only(tmp_path):
     def has_charts(name):
         return "/opt/sandbox/charts" in {entry["path"] for entry in built(tmp_path / name, name)["directories"]}
