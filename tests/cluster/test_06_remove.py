@@ -111,7 +111,8 @@ def test_a_drain_that_a_budget_holds_leaves_the_node_as_it_was(shell: Shell, hel
         assert "held/db-0 (StatefulSet db) is held by PodDisruptionBudget db" in failure(stages)
         node = shell.kubectl("get", "node", NODE)
         assert node["spec"].get("unschedulable", False) is own
-        assert "saltern/cordoned-by" not in node["metadata"].get("annotations", {})
+        assert not {"saltern/cordoned-by", "saltern/excluded-by"} & set(node["metadata"].get("annotations", {}))
+        assert "node.kubernetes.io/exclude-from-external-load-balancers" not in node["metadata"]["labels"]
 
 
 def test_a_worker_leaves_without_a_trace_and_the_service_goes_on(
