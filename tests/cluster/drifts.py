@@ -22,7 +22,10 @@ Ask = Callable[..., Any]
 Generator = Callable[["Node", Chunk], Iterator["Drift"]]
 
 EDITED, REMOVED, DISOWNED = "edited", "removed", "disowned"
-WAVES = (EDITED, REMOVED, DISOWNED)
+# A load balancer out of service, each for itself: while nobody answers at the endpoint, no node can compare what the API
+# holds, and a package that is installed anew is not the stop that it would be mended from.
+HALTED, UNINSTALLED = "halted", "uninstalled"
+WAVES = (EDITED, REMOVED, DISOWNED, HALTED, UNINSTALLED)
 NOBODY = "65534:65534"
 # States that change nothing of a node or a cluster by themselves, and so have nothing that could drift.
 WITHOUT_DRIFT = {
@@ -32,6 +35,7 @@ WITHOUT_DRIFT = {
     "last_apply.recorded": "writes down what a run applied",
     "original.kept": "keeps what was there before the first change",
 }
+BALANCING = ("haproxy", "keepalived")
 # A copy of admin.conf, which may drift itself meanwhile: `seen` must not wait for a server that is not there.
 KUBECONFIG = "/run/drift-admin.conf"
 KUBECTL = f"KUBECONFIG={KUBECONFIG} kubectl"
@@ -157,7 +161,8 @@ def _packages(node: Node, chunk: Chunk) -> Iterator[Drift]:
         return
     seen = f"dpkg-query --show --showformat '${{db:Status-Status}} ${{Version}}' {package}"
     remove = f"DEBIAN_FRONTEND=noninteractive dpkg --force-depends --remove {package}"
-    yield Drift(chunk["__id__"], f"package {package} removed", REMOVED, remove, seen)
+    wave = UNINSTALLED if package in BALANCING else REMOVED
+    yield Drift(chunk["__id__"], f"package {package} removed", wave, remove, seen)
 
 
 @drifts_of("swap.disabled")
@@ -325,11 +330,9 @@ def _units(node: Node, chunk: Chunk) -> Iterator[Drift]:
             yield _another_program(chunk, unit)
         mask = f"ln -sf /dev/null /etc/systemd/system/{unit} && systemctl daemon-reload"
         if chunk.get("packages") in (["haproxy"], ["keepalived"]):
-            # Not while kubeconfigs are wrong, which are mended only where the endpoint proves whose they are; and not
-            # with its package, whose removal is a stop.
             yield Drift(chunk["__id__"], f"{unit} disabled", EDITED, f"systemctl --quiet disable {unit}", seen)
             stop = f"systemctl stop {unit}; {mask}"
-            yield Drift(chunk["__id__"], f"{unit} stopped and masked", DISOWNED, stop, seen)
+            yield Drift(chunk["__id__"], f"{unit} stopped and masked", HALTED, stop, seen)
             continue
         if not _keeps_ready(node, unit):
             # Time synchronisation does not run in a container, whose clock is the host's.

@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -37,8 +37,9 @@ class Drifted:
     mended: list[str] = field(default_factory=list)
 
     def wave(self, name: str) -> dict[str, list[drifts.Drift]]:
-        """{node: its drifts of a wave}."""
-        return {node: [drift for drift in found if drift.wave == name] for node, found in self.drifts.items()}
+        """{node: its drifts of a wave}, of the nodes that have any."""
+        waves = {node: [drift for drift in found if drift.wave == name] for node, found in self.drifts.items()}
+        return {node: found for node, found in waves.items() if found}
 
     def scripts(self, wave: Mapping[str, list[drifts.Drift]], *parts: str) -> dict[str, dict[str, Any]]:
         """Run parts of a wave's drifts on all its nodes at the same time; {node: what was told}."""
@@ -50,10 +51,10 @@ class Drifted:
         with ThreadPoolExecutor() as pool:
             return dict(zip(wave, pool.map(run, wave), strict=True))
 
-    def apply(self, *options: str) -> dict[str, Any]:
+    def apply(self, nodes: Collection[str], *options: str) -> dict[str, Any]:
         """`salt -L NODES state.apply`: each node's states."""
-        found = self.shell.salt(",".join(self.drifts), "state.apply", *options, timeout_s=RUN_LIMIT_S)
-        assert set(found) == set(self.drifts), f"{set(self.drifts) - set(found)} did not answer"
+        found = self.shell.salt(",".join(nodes), "state.apply", *options, timeout_s=RUN_LIMIT_S)
+        assert set(found) == set(nodes), f"{set(nodes) - set(found)} did not answer"
         return found
 
 
@@ -113,7 +114,7 @@ def drifted(shell: Shell, table: Cluster) -> Drifted:
         return drifts.of_node(drifts.Node(name, role, first, ask), lowstates[name])
 
     found = Drifted(shell, {name: of(name) for name in names})
-    assert found_any({node: drift_run.changes(states) for node, states in found.apply().items()}) == {}
+    assert found_any({node: drift_run.changes(states) for node, states in found.apply(names).items()}) == {}
     return found
 
 
@@ -136,14 +137,14 @@ def test_a_dry_run_foresees_what_the_run_mends(shell: Shell, table: Cluster, dri
         }
         effective = {node: [drift for drift in own[node] if drift not in blind[node]] for node in own}
 
-        dry = drifted.apply("test=True")
+        dry = drifted.apply(own, "test=True")
         foreseen = {node: drift_run.changes(states) for node, states in dry.items()}
         with ControlPlane(shell, {row.name: str(row.address) for row in table.control_plane}) as control_plane:
             begin = time.time()
-            done = drifted.apply()
+            done = drifted.apply(own)
             lasted_s = time.time() - begin
         mended = drifted.scripts(own, "seen")
-        again = {node: drift_run.changes(states) for node, states in drifted.apply().items()}
+        again = {node: drift_run.changes(states) for node, states in drifted.apply(own).items()}
     drifted.scripts(own, "tidy")
     print(report(wave, effective, blind, foreseen, lasted_s, web, control_plane))
 
