@@ -37,6 +37,10 @@ class Identity:
     def __str__(self) -> str:
         return self.user if self.token is None else f"{self.user}!{self.token}"
 
+    def owns(self, task_user: str) -> bool:
+        """Say whether a task is one's own: a user has those of all its tokens too, a token only what it started."""
+        return task_user == str(self) or (self.token is None and task_user.partition("!")[0] == self.user)
+
 
 @dataclass(frozen=True)
 class Rule:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -162,7 +163,9 @@ def _task_ended(api: Proxmox, record: Record, pause: Callable[[float], None]) ->
     if record.upid is not None:
         upid = Upid.parse(record.upid)
         try:
-            tasks.abort(api, upid)
+            # Those who started it may stop it: with other credentials than then, its end can only be waited for.
+            with suppress(PermissionDeniedError):
+                tasks.abort(api, upid)
             tasks.ended(api, f"Stopping the task {upid.type}", upid, _REMOVAL_S, pause)
         except NotFoundError:
             pass  # Proxmox keeps only the last tasks: this one ended long ago.

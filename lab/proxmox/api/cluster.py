@@ -126,7 +126,7 @@ def recent_tasks(call: Call) -> list[dict[str, Any]]:
         mine = [
             task
             for task in call.datacentre.tasks.all()
-            if task.node == node.name and (task.user == str(call.who) or call.may(f"/nodes/{node.name}", "Sys.Audit"))
+            if task.node == node.name and (call.who.owns(task.user) or call.may(f"/nodes/{node.name}", "Sys.Audit"))
         ]
         shown += [task.listed() for task in mine[:_TASKS_PER_NODE]]
     return shown

@@ -14,7 +14,7 @@ def _own(otherwise: str) -> Need:
 
     def need(call: Call) -> None:
         owner = str(call.args["upid"]).split(":")[7:8]
-        if owner != [str(call.who)]:
+        if not owner or not call.who.owns(owner[0]):
             call.require(f"/nodes/{call.args['node']}", otherwise)
 
     return need
@@ -86,7 +86,7 @@ def _is_wanted(call: Call, task: Task) -> bool:
     running = task.exitstatus is None
     return all(
         (
-            task.user == str(call.who) or call.may(f"/nodes/{call.node}", "Sys.Audit"),
+            call.who.owns(task.user) or call.may(f"/nodes/{call.node}", "Sys.Audit"),
             {"archive": not running, "active": running, "all": True}[args["source"]],
             not args["errors"] or task.failed,
             task.id == str(args.get("vmid", task.id)),

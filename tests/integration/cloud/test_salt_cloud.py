@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -371,6 +372,32 @@ def test_a_killed_create_is_made_anew(
     salt_cloud("-d", "cloud-w-07", "-y")
     assert "cloud-w-07" not in machines()
     assert "cloud-w-07" not in accepted_keys()
+
+
+def test_a_destroy_removes_what_a_killed_create_left_when_its_machine_is_gone(
+    salt_cloud: SaltCloud,
+    killed_while: Callable[[str, list[str]], None],
+    root_api: ProxmoxAPI,
+    proxmox: Proxmox,
+    machines: Callable[[], dict[str, Any]],
+    accepted_keys: Callable[[], list[str]],
+) -> None:
+    """salt-cloud destroys only what it is told exists: here the seed image with the key, and no machine."""
+    salt_cloud("--list-locations", PROVIDER)
+    killed_while("waiting for its minion", ["-p", "worker", "cloud-w-07"])
+    machine = root_api.nodes("pve").qemu(machines()["cloud-w-07"]["vmid"])
+    machine.status.stop.post()
+    while machines()["cloud-w-07"]["status"] == "running":
+        signal.sigtimedwait([], 0.1)
+    machine.delete()
+    while "cloud-w-07" in machines():
+        signal.sigtimedwait([], 0.1)
+    assert "cloud-w-07" in accepted_keys() and len(proxmox.images()) == 1
+
+    done = salt_cloud("-d", "cloud-w-07", "-y")
+    assert "minion key of cloud-w-07" in done.data[PROVIDER]["proxmox"]["cloud-w-07"]["removed"]
+    assert "cloud-w-07" not in accepted_keys()
+    assert proxmox.images() == []
 
 
 def test_destroy_the_table(

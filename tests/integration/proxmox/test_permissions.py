@@ -145,6 +145,19 @@ def test_invalid_privilege_and_reserved_role(lab: Lab) -> None:
     assert lab.root.post("/access/roles", roleid="PVEmine", privs="").status == 400
 
 
+def test_a_user_has_the_tasks_of_its_tokens_and_a_token_only_its_own(lab: Lab) -> None:
+    by_token = lab.saltern.post("/nodes/pve/qemu/9000/clone", newid=101).data
+    user_of_it = lab.login("saltern@pve", _password(lab))
+    by_user = user_of_it.post("/nodes/pve/qemu/9000/clone", newid=102).data
+    assert user_of_it.delete(f"/nodes/pve/tasks/{by_token}").status == 200
+    answer = lab.saltern.delete(f"/nodes/pve/tasks/{by_user}")
+    assert (answer.status, answer.reason) == (403, "Permission check failed (/nodes/pve, Sys.Modify)")
+
+
+def _password(lab: Lab) -> str:
+    return (lab.datacentre.directory / "credentials" / "saltern@pve.password").read_text().strip()
+
+
 def test_task_of_another_is_not_shown(lab: Lab) -> None:
     upid = lab.root.post("/nodes/pve/qemu/9000/clone", newid=101).data
     assert user(lab).get(f"/nodes/pve/tasks/{upid}/status").status == 403

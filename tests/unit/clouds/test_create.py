@@ -597,6 +597,19 @@ def test_a_clone_that_still_runs_is_stopped_before_it_is_made_anew(
     assert [what for what, _ in fake.calls if what.startswith("DELETE") and what.endswith(upid)]
 
 
+def test_a_task_of_other_credentials_is_waited_for(
+    creation: Creation, fake: FakeProxmox, place: Any, journal: Journal, api: Proxmox
+) -> None:
+    fake.polls_per_task = 2
+    upid = api.call("POST", "nodes/pve/qemu/9000/clone", newid=100, name=NAME, full=0)
+    with journal.claim(NAME) as record:
+        record.note(node="pve", vmid=100, upid=upid)
+    fake.fail(f"DELETE .*{upid}", 403, "Permission check failed (/nodes/pve, Sys.Modify)")
+    assert creation.create(NAME, place("worker")).new
+    assert fake.tasks[upid]["status"] == "OK"
+    assert len(fake.guests) == 2
+
+
 @pytest.mark.parametrize("call", ["/clone", "/upload"])
 def test_what_a_call_without_an_answer_brings_is_waited_for_and_removed(
     creation: Creation, fake: FakeProxmox, place: Any, journal: Journal, call: str
