@@ -22,8 +22,8 @@ Ask = Callable[..., Any]
 Generator = Callable[["Node", Chunk], Iterator["Drift"]]
 
 EDITED, REMOVED, DISOWNED = "edited", "removed", "disowned"
-# A load balancer out of service, each for itself: while nobody answers at the endpoint, no node can compare what the API
-# holds, and a package that is installed anew is not the stop that it would be mended from.
+# A load balancer out of service, each for itself: while nobody answers at the endpoint, no node can compare what the
+# API holds, and a package that is installed anew is not the stop that it would be mended from.
 HALTED, UNINSTALLED = "halted", "uninstalled"
 WAVES = (EDITED, REMOVED, DISOWNED, HALTED, UNINSTALLED)
 NOBODY = "65534:65534"
