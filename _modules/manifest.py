@@ -24,7 +24,7 @@ LOOKS = 3
 NOISE = re.compile(r"^[+-]\s*(generation|resourceVersion|uid|creationTimestamp):")
 
 
-def differences(objects, webhook_deadline_s=60):
+def differences(objects, webhook_deadline_s=150):
     """
     Say what an apply of these objects would change, changing nothing.
 
@@ -76,7 +76,7 @@ def existing(objects):
     return {title(item) for item in (found["items"] if found["kind"] == "List" else [found])}
 
 
-def apply(objects, webhook_deadline_s=60):
+def apply(objects, webhook_deadline_s=150):
     """
     Apply these objects, in their order. Fields that another manager holds are taken over: the definition is the truth.
 
@@ -86,7 +86,9 @@ def apply(objects, webhook_deadline_s=60):
     webhook_deadline_s
         Seconds to go on trying while the webhook that validates an object is not there yet. MetalLB's is served by
         its controller, whose readiness says nothing about it: the endpoint and the CA in the webhook's registration
-        come seconds later (its best-known failure). No other error is tried again.
+        come seconds later (its best-known failure). One that starts while an API server is down fills its cache only
+        after the endpoint of that one has expired (15 s) and its own list was asked for again (client-go: 30 s to
+        answer, then up to 30 s of pause). No other error is tried again.
 
     CLI Example:
 

@@ -5,7 +5,7 @@ Kubernetes objects as the definition says.
 from salt.exceptions import CommandExecutionError
 
 
-def applied(name, objects, webhook_deadline_s=60):
+def applied(name, objects, webhook_deadline_s=150):
     """
     Apply objects to the cluster, from this control-plane node.
 
