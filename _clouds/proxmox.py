@@ -348,7 +348,7 @@ def destroy(name, call=None):
             outcome = remove.made(api, record, minions, _pause)
             if outcome.left:
                 raise SaltCloudSystemExit(f"{name}: {outcome}")
-            removed += outcome.removed
+            removed += outcome.removed or ["the record of a create that died"]
         found = inventory.read(api).find(name)
         if found:
             removed += remove.machine_and_seed(api, found, _pause)

@@ -268,7 +268,12 @@ def left_by_a_dead_create(opts: dict[str, Any], name: str = NAME, **made: Any) -
 
 @pytest.mark.parametrize(
     "left",
-    [{"seed_node": "pve", "seed_volid": "local:iso/x.iso"}, {"key": True}, {"address": "192.168.100.160"}],
+    [
+        {"seed_node": "pve", "seed_volid": "local:iso/x.iso"},
+        {"key": True},
+        {"address": "192.168.100.160"},
+        {"vmid": 101},  # which is gone
+    ],
 )
 def test_salt_cloud_hears_of_what_is_left_without_a_machine_and_destroy_removes_it(
     call: Call, fake: FakeProxmox, opts: dict[str, Any], left: dict[str, Any]
