@@ -126,7 +126,12 @@ def enable(unit):
 
         salt '*' unit.enable crio.service
     """
+    ran = facts([unit])[unit]["active"]
     _systemctl(["enable", unit])
+    # systemd (252) loses sight of a unit that runs when one of its aliases (chronyd of chrony) comes or goes and the
+    # unit files are read again: the state of the alias, which was none, becomes that of the unit.
+    if ran and not facts([unit])[unit]["active"]:
+        act("start", unit)
 
 
 def disable(unit):
@@ -174,9 +179,8 @@ def act(verb, unit):
 def _acted(verb, unit):
     """One call of systemctl; two for a unit whose processes outlived what systemd knows of it.
 
-    systemd (252) takes a unit that runs for dead, once ``systemctl disable`` has removed an alias of it (chronyd of
-    chrony) and the unit files are read again. Its program, started beside itself, gives up; with that failed start
-    systemd ends the left-over processes too, so the next start succeeds.
+    So it is where an alias came or went (see :func:`enable`). The program, started beside itself, gives up; with that
+    failed start systemd ends the left-over processes too, so the next start succeeds.
     """
     try:
         _systemctl([verb, unit], limit_s=ACT_LIMIT_S)

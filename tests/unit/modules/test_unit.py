@@ -1,4 +1,4 @@
-"""unit.act: what a start does with processes that systemd has forgotten. All else: tests/functional/node."""
+"""What unit.act and unit.enable do about processes that systemd has forgotten. All else: tests/functional/node."""
 
 from __future__ import annotations
 
@@ -24,14 +24,27 @@ chronyd exiting
 chrony.service: Failed with result 'exit-code'.
 Failed to start chrony.service - chrony, an NTP client/server.
 """
+# systemctl show --property ..., systemd 252, of chrony.service.
+SHOWN = """\
+MainPID=0
+Id=chrony.service
+LoadState=loaded
+ActiveState={}
+SubState=dead
+UnitFileState=enabled
+NeedDaemonReload=no
+ConditionResult=yes
+ConditionTimestampMonotonic=8530452
+"""
 FAILED = "Job for chrony.service failed because the control process exited with error code."
 
 
 class Systemd:
-    """systemctl that fails so many times, and a journal."""
+    """systemctl that fails so many times, forgets what it enables if it is told to, and has a journal."""
 
-    def __init__(self, tmp_path: Path, failures: int, journal: str) -> None:
-        self.failures, self.calls = failures, []  # type: int, list[list[str]]
+    def __init__(self, tmp_path: Path, failures: int, journal: str, forgets: bool = False) -> None:
+        self.calls: list[list[str]] = []
+        self.failures, self.forgets, self.forgotten = failures, forgets, False
         self.node = Node(tmp_path, {}, ["unit"])
         self.node.salt["cmd.run_all"] = self._systemctl
         self.node.salt["cmd.run_stdout"] = lambda argv, **_: "".join(
@@ -39,7 +52,10 @@ class Systemd:
         )
 
     def _systemctl(self, argv: list[str], **_: Any) -> dict[str, Any]:
+        if argv[2] == "show":
+            return {"retcode": 0, "stdout": SHOWN.format("inactive" if self.forgotten else "active"), "stderr": ""}
         self.calls.append(argv[2:])
+        self.forgotten = self.forgets and argv[2] == "enable"
         self.failures -= 1
         return {"retcode": int(self.failures >= 0), "stdout": "", "stderr": FAILED if self.failures >= 0 else ""}
 
@@ -63,3 +79,12 @@ def test_any_other_failure_is_told_at_once(tmp_path: Path, verb: str, journal: s
     with pytest.raises(CommandExecutionError):
         systemd.node.salt["unit.act"](verb, "chrony.service")
     assert len(systemd.calls) == 1
+
+
+@pytest.mark.parametrize(("forgets", "calls"), [(False, ["enable"]), (True, ["enable", "start"])])
+def test_a_unit_that_systemd_forgot_when_it_was_enabled_is_started(
+    tmp_path: Path, forgets: bool, calls: list[str]
+) -> None:
+    systemd = Systemd(tmp_path, 0, JOURNAL, forgets)
+    systemd.node.salt["unit.enable"]("chrony.service")
+    assert systemd.calls == [[verb, "chrony.service"] for verb in calls]
