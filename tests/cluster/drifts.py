@@ -22,10 +22,12 @@ Ask = Callable[..., Any]
 Generator = Callable[["Node", Chunk], Iterator["Drift"]]
 
 EDITED, REMOVED, DISOWNED = "edited", "removed", "disowned"
-# A load balancer out of service, each for itself: while nobody answers at the endpoint, no node can compare what the
-# API holds, and a package that is installed anew is not the stop that it would be mended from.
+# A load balancer out of service: while nobody answers at the endpoint, no node can compare what the API holds. Stopped
+# and without its package are two drifts, for the one hides the other.
 HALTED, UNINSTALLED = "halted", "uninstalled"
-WAVES = (EDITED, REMOVED, DISOWNED, HALTED, UNINSTALLED)
+# kubeadm renders files that go in the other waves; a dry run without it can only say that it cannot tell.
+UNRENDERED = "unrendered"
+WAVES = (EDITED, REMOVED, DISOWNED, UNRENDERED, HALTED, UNINSTALLED)
 NOBODY = "65534:65534"
 # States that change nothing of a node or a cluster by themselves, and so have nothing that could drift.
 WITHOUT_DRIFT = {
@@ -258,7 +260,8 @@ def _artefacts(node: Node, chunk: Chunk) -> Iterator[Drift]:
         yield Drift(chunk["__id__"], f"{path} swapped for another of its size", EDITED, swapped(path), seen)
         # Without these the keeper's dry run cannot look at the API, and fails saying so; the others do not need to.
         if not (node.role == "control_plane" and node.first and path.endswith(("/kubectl", "/helm"))):
-            yield Drift(chunk["__id__"], f"{path} removed", REMOVED, f"rm {at}", seen)
+            wave = UNRENDERED if path.endswith("/kubeadm") else REMOVED
+            yield Drift(chunk["__id__"], f"{path} removed", wave, f"rm {at}", seen)
         act = f"chown {NOBODY} {at}; chmod 0555 {at}"
         yield Drift(chunk["__id__"], f"{path} with another owner and mode", DISOWNED, act, seen)
 
