@@ -29,7 +29,7 @@ UNCALLED_WEBHOOK = "failed calling webhook"
 PATIENCE_S = 60
 
 
-def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
+def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None, patience_s=None):
     """
     Run kubectl and return its standard output.
 
@@ -45,6 +45,9 @@ def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
     kubeconfig
         Path; default the node's admin.conf.
 
+    patience_s
+        As for :func:`patiently`.
+
     Raises CommandExecutionError with kubectl's own last line.
 
     CLI Example:
@@ -53,7 +56,7 @@ def kubectl(args, stdin=None, timeout_s=KUBECTL_TIMEOUT_S, kubeconfig=None):
 
         salt saw-k8s-m-01 kube.kubectl '["get", "pods", "-A"]'
     """
-    answer = patiently("kubectl", args, stdin=stdin, timeout_s=timeout_s, kubeconfig=kubeconfig)
+    answer = patiently("kubectl", args, stdin, timeout_s, kubeconfig, patience_s)
     if answer["retcode"]:
         raise CommandExecutionError(f"{__opts__['id']}: kubectl {' '.join(args[:3])}: {complaint(answer['stderr'])}")
     return answer["stdout"]
@@ -130,7 +133,7 @@ def _is_log_line(line):
     return line[:1] in "IWEF" and line[1:5].isdigit() and "]" in line
 
 
-def get(kind, name=None, namespace=None, selector=None, kubeconfig=None):
+def get(kind, name=None, namespace=None, selector=None, kubeconfig=None, patience_s=None):
     """
     Read one object (a mapping, or None when there is none) or, without a name, all of a kind (a list).
 
@@ -143,6 +146,9 @@ def get(kind, name=None, namespace=None, selector=None, kubeconfig=None):
     kubeconfig
         Path; default the node's admin.conf.
 
+    patience_s
+        As for :func:`patiently`.
+
     CLI Example:
 
     .. code-block:: bash
@@ -154,7 +160,7 @@ def get(kind, name=None, namespace=None, selector=None, kubeconfig=None):
     args = ["get", kind, *([name] if name else []), "--ignore-not-found", "--output=json", REQUEST_TIMEOUT]
     args += {None: [], "*": ["--all-namespaces"]}.get(namespace, [f"--namespace={namespace}"])
     args += [f"--selector={selector}"] if selector else []
-    text = kubectl(args, kubeconfig=kubeconfig)
+    text = kubectl(args, kubeconfig=kubeconfig, patience_s=patience_s)
     if name:
         return json.loads(text) if text.strip() else None
     return json.loads(text)["items"] if text.strip() else []

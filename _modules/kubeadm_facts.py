@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from salt.exceptions import CommandExecutionError
 
 PROBE_TIMEOUT_S = 5
+# HAProxy finds another server within 6 s; a cluster that is dead has to be told of before the master gives up asking.
+PATIENCE_S = 15
 # X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED: OpenSSL looks at the times of a certificate after its signature,
 # so it is the CA's own; another cluster's fails before.
 OUTDATED = (9, 10)
@@ -410,7 +412,8 @@ def node_registered():
     """
     kubeconfig = __salt__["sandbox.path"]("etc", "kubernetes", "kubelet.conf")
     try:
-        return __salt__["kube.get"]("node", _pillar()["node"]["name"], kubeconfig=kubeconfig) is not None
+        name = _pillar()["node"]["name"]
+        return __salt__["kube.get"]("node", name, kubeconfig=kubeconfig, patience_s=PATIENCE_S) is not None
     except CommandExecutionError:
         return None
 

@@ -14,6 +14,7 @@ from saltern.arrivals import Arrivals, Turn
 from saltern.plan_add import CODE, STEP, Picture, Request
 from saltern.record import LockedError
 from saltern.run import Run, StageError, Ticker, Told
+from saltern.run import told as told_of
 from saltern.steps import Call, Problem, Step
 
 REACTOR = "the reactor"
@@ -177,7 +178,7 @@ def reached(run: Run, stage: str) -> Told:
         run.job = run.new_job(steps)
     if problems := run.job.run(until=[step.key for step in mine]):
         raise StageError(*problems)
-    return stages.told([run.job.outcomes[step.key] for step in mine])
+    return told_of([run.job.outcomes[step.key] for step in mine])
 
 
 def completed(run: Run) -> None:

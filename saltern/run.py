@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -97,6 +97,18 @@ class Told:
     comment: str
     changes: dict[str, Any] = field(default_factory=dict)
     result: bool | None = True
+
+
+def told(outcomes: Iterable[Outcome]) -> Told:
+    """Counts for the comment, IDs of changed states per node for the changes."""
+    changes: dict[str, list[str]] = {}
+    lines = []
+    for outcome in outcomes:
+        lines.append(f"{outcome.step.title}: {len(outcome.answers)} of {len(outcome.step.targets)}")
+        for node, answer in outcome.answers.items():
+            if answer.changed:
+                changes.setdefault(node, []).extend(answer.changed)
+    return Told("; ".join(lines) or "nothing to do", changes)
 
 
 @dataclass

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import http.client
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from saltern import artefacts, endpoint, plan, record, verification
+from saltern import artefacts, plan, reachable, record, verification
 from saltern import machines as cloud
 from saltern.answers import STATE_FUNCTIONS
 from saltern.model import Cluster
-from saltern.readiness import PING_EVERY_S, READ_S, STATUS, answers, run_steps
-from saltern.run import Run, StageError, Ticker, Told
+from saltern.readiness import PING_EVERY_S, answers, run_steps
+from saltern.run import Run, StageError, Ticker, Told, told
 from saltern.steps import Call, Judge, Outcome, Problem, Step
 
 FETCH_TIMEOUT_S = 2.0
-# HAProxy asks a server it does not know yet for two answers, 2 s apart (fall/rise of its checks).
-ENDPOINT_S = 30.0
 
 
 def begin(run: Run) -> Told:
@@ -112,7 +110,7 @@ def reached(run: Run, stage: str) -> Told:
     """The steps of one stage of the bring-up (see saltern.plan.ORDER) have succeeded."""
     first = Told("")
     if run.job is None:
-        first = _endpoint_answers(run)
+        first = reachable.restored(run, picture)
         steps = plan.bring_up(picture(run))
         run.job = run.new_job(asking(steps) if run.test else steps)
     keys = [step.key for step in run.job.steps.values() if step.stage == stage]
@@ -120,23 +118,6 @@ def reached(run: Run, stage: str) -> Told:
         raise StageError(*problems)
     found = told([run.job.outcomes[key] for key in keys])
     return _foretold(run, stage, found) if run.test else _both(first, found)
-
-
-def _endpoint_answers(run: Run) -> Told:
-    """A running cluster whose load balancers are silent gets these first; then it can be seen what else it needs."""
-    seen = picture(run)
-    if run.test or not seen.behind_silence:
-        return Told("")
-    mended = told(run_steps(run, plan.bring_up(seen)).values())
-    if reason := endpoint.unready(run.cluster.endpoint, within_s=ENDPOINT_S):
-        silent = f"nobody answers at https://{run.cluster.endpoint} ({reason})"
-        cause = f"{silent}, though the load balancers have been prepared"
-        balancers = ",".join(run.table.load_balancers)
-        remedy = f"salt -L {balancers} unit.facts '[haproxy.service]'; then {run.again}"
-        raise StageError(Problem("", "Endpoint", cause, remedy, code="endpoint-not-answering"))
-    members = Step("members", "State of the members", seen.members, Call(STATUS), deadline_s=READ_S)
-    run.status |= {node: answer.value for node, answer in run_steps(run, [members])["members"].answers.items()}
-    return mended
 
 
 def _both(first: Told, second: Told) -> Told:
@@ -228,18 +209,6 @@ def called(
     if run.test:
         return Told(f"would call {call.function} on {', '.join(nodes)}", result=None)
     return told([run_steps(run, [step])["called"]])
-
-
-def told(outcomes: Iterable[Outcome]) -> Told:
-    """Counts for the comment, IDs of changed states per node for the changes."""
-    changes: dict[str, list[str]] = {}
-    lines = []
-    for outcome in outcomes:
-        lines.append(f"{outcome.step.title}: {len(outcome.answers)} of {len(outcome.step.targets)}")
-        for node, answer in outcome.answers.items():
-            if answer.changed:
-                changes.setdefault(node, []).extend(answer.changed)
-    return Told("; ".join(lines) or "nothing to do", changes)
 
 
 def verified(run: Run, deadline_s: float, fetch: Callable[[str], str] | None = None) -> Told:

@@ -309,48 +309,6 @@ def test_a_bring_up_from_bare_machines(cluster):
     assert len(cluster.master.calls("kubeadm.revoke_join_material")) == 1
 
 
-# -- load balancers that are silent
-
-
-@pytest.fixture
-def unseen(tmp_path):
-    """A whole cluster whose endpoint does not answer."""
-    return Cluster(tmp_path, status=MEMBER | {"healthy": False, "endpoint_silent": True})
-
-
-def test_silent_load_balancers_come_before_the_plan(unseen, monkeypatch):
-    def mended(endpoint, within_s):
-        assert [sls for sls, _ in unseen.applied()] == [("os", "haproxy"), ("haproxy.trusted",)]
-        unseen.master.react("*", "kubeadm.status", Reaction(MEMBER))
-        return ""
-
-    monkeypatch.setattr("saltern.endpoint.unready", mended)
-    unseen.ready()
-    told, *_ = [stages.reached(unseen.run, stage) for stage in STAGES]
-    assert told.comment.startswith("Preparation of load balancers: 1 of 1; Cluster CA: 1 of 1; HAProxy checks with")
-    assert "Preparation of control-plane members: 3 of 3" in told.comment
-    assert told.changes["saw-k8s-ha-01"] == ["A thing"] * 3
-    assert unseen.applied()[-1][0] == ("verification",)
-
-
-def test_load_balancers_that_stay_silent_end_the_run(unseen, monkeypatch):
-    monkeypatch.setattr("saltern.endpoint.unready", lambda endpoint, within_s: "Connection refused")
-    unseen.ready()
-    ((_, cause),) = failure(lambda: stages.reached(unseen.run, plan.PREPARED))
-    assert cause.startswith("nobody answers at https://192.168.100.150:6443 (Connection refused), though the load")
-    assert {nodes for _, nodes in unseen.applied()} == {("saw-k8s-ha-01",)}
-
-
-def test_in_test_mode_silent_load_balancers_hide_the_rest(unseen):
-    unseen.ready()
-    unseen.run.test = True
-    told = [stages.reached(unseen.run, stage) for stage in STAGES]
-    assert told[0].comment.startswith("would do: Preparation of load balancers: saw-k8s-ha-01 (API servers run, and")
-    assert told[1].comment.startswith("would do: Cluster CA: saw-k8s-m-01")
-    assert {each.comment for each in told[2:]} == {"not known before the load balancers answer"}
-    assert unseen.applied() == []
-
-
 def test_a_failed_join_still_revokes_the_material(cluster):
     cluster.ready()
     failed = Reaction(
