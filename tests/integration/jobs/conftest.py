@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,7 @@ master: {address: 192.168.100.1}
 metallb: {pools: {default: [192.168.100.200-192.168.100.220]}}
 artefacts: {disabled: [k9s, cilium-cli, etcdctl]}
 """
+BRING_UP = "include:\n  - orchestrate.cluster\n"
 # Sums of files that nothing here downloads: the shipped definition may leave them to the operator.
 NO_SUM = "0" * 64
 VERSIONS_SLS = f"""
@@ -185,3 +188,55 @@ def start(run_cli, minions, roots: Path):
         return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environment())
 
     return started
+
+
+def parts(minions, node: str) -> Path:
+    """Where the stand-ins of a node's states keep what was made."""
+    return Path(minions[node].config["root_dir"], "parts")
+
+
+@pytest.fixture
+def fresh(minions) -> Iterator[None]:
+    """No minion belongs to a cluster, nothing stands in the way."""
+
+    def forget():
+        for name, daemon in minions.items():
+            shutil.rmtree(parts(minions, name), ignore_errors=True)
+            Path(daemon.config["root_dir"], "findings.json").unlink(missing_ok=True)
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def web() -> Iterator[None]:
+    """The test service of the cluster that is not there."""
+
+    class Hello(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", SERVICE_PORT), Hello)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def standing(orchestrate, fresh, web, minions, roots: Path) -> None:
+    """A whole cluster, and its test service. A bring-up takes long and is not what these tests are about: the first
+    of them has one made, for the others the nodes get back what it made.
+    """
+    kept = roots / "standing"
+    if not kept.exists():
+        assert orchestrate(BRING_UP).returncode == 0
+        for name in minions:
+            shutil.copytree(parts(minions, name), kept / name)
+    for name in minions:
+        shutil.copytree(kept / name, parts(minions, name), dirs_exist_ok=True)

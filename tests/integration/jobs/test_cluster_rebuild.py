@@ -6,17 +6,16 @@ import json
 from pathlib import Path
 
 from saltern import record
-from tests.integration.jobs.test_node_add import parts
+from tests.integration.jobs.conftest import parts
 from tests.integration.jobs.test_node_replace import cloud
-from tests.integration.jobs.test_orchestrate import BRING_UP, fresh, returned, web
+from tests.integration.jobs.test_orchestrate import returned
 
-__all__ = ["cloud", "fresh", "web"]
+__all__ = ["cloud"]
 
 JOB = "orchestrate.cluster_rebuild"
 
 
-def test_the_cluster_is_made_anew_in_one_run(run_cli, cloud, orchestrate, fresh, web, minions, roots):
-    assert orchestrate(BRING_UP).returncode == 0
+def test_the_cluster_is_made_anew_in_one_run(run_cli, cloud, standing, minions, roots):
     before = {name: {path.name for path in parts(minions, name).iterdir()} for name in minions}
 
     plan = run_cli.run("state.orchestrate", JOB)

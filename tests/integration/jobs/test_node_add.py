@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
 from saltern import record
-from tests.integration.jobs.test_orchestrate import BRING_UP, fresh, returned, web
-
-__all__ = ["fresh", "web"]
+from tests.integration.jobs.conftest import parts
+from tests.integration.jobs.test_orchestrate import returned
 
 
 @pytest.fixture
-def add(run_cli, orchestrate, fresh, web, minions):
+def add(run_cli, standing, minions):
     """A cluster that has lost its worker; (pillar, arguments) -> the result of orchestrate.node_add."""
-    assert orchestrate(BRING_UP).returncode == 0
     shutil.rmtree(parts(minions, "job-w"))
 
     def added(pillar: dict, *args: str):
         return run_cli.run("state.orchestrate", "orchestrate.node_add", f"pillar={json.dumps(pillar)}", *args)
 
     return added
-
-
-def parts(minions, node: str) -> Path:
-    """Where the stand-ins of a node's states keep what was made."""
-    return Path(minions[node].config["root_dir"], "parts")
 
 
 def changed(result: object) -> dict[str, set[str]]:

@@ -15,11 +15,8 @@ import pytest
 
 from saltern import record
 from saltern.rows import Rows
-from tests.integration.jobs.conftest import HERE, environment
-from tests.integration.jobs.test_node_add import parts
-from tests.integration.jobs.test_orchestrate import BRING_UP, fresh, returned, web
-
-__all__ = ["fresh", "web"]
+from tests.integration.jobs.conftest import HERE, environment, parts
+from tests.integration.jobs.test_orchestrate import returned
 
 # A worker besides job-w, which would be the only one; nobody asks it anything.
 OTHER = {"role": "worker", "address": "192.168.100.155", "cpus": 2, "memory_gib": 8, "disk_gib": 20}
@@ -63,9 +60,8 @@ def cloud(run_cli, master, minions, tmp_path: Path) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def whole(orchestrate, fresh, web, minions, roots: Path) -> Iterator[None]:
+def whole(standing, roots: Path) -> Iterator[None]:
     """A cluster with two rows of workers, of which one runs."""
-    assert orchestrate(BRING_UP).returncode == 0
     rows = Rows(roots / "state", "jobs")
     rows.add("job-w2", OTHER)
     yield

@@ -13,9 +13,7 @@ import pytest
 from saltern import record
 from tests.integration.jobs.conftest import NODES, environment
 from tests.integration.jobs.test_node_replace import wait_for
-from tests.integration.jobs.test_orchestrate import BRING_UP, fresh, returned, web
-
-__all__ = ["fresh", "web"]
+from tests.integration.jobs.test_orchestrate import returned
 
 RESTARTED = "Each has restarted, and serves again"
 
@@ -64,9 +62,8 @@ class Machines:
 
 
 @pytest.fixture
-def machines(orchestrate, fresh, web, minions) -> Iterator[Machines]:
+def machines(standing, minions) -> Iterator[Machines]:
     """The machines of a cluster that runs."""
-    assert orchestrate(BRING_UP).returncode == 0
     working = Machines(minions)
     yield working
     working.stop()

@@ -7,20 +7,14 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import psutil
-import pytest
 
 from saltern import record, runbooks
-from tests.integration.jobs.conftest import SERVICE_PORT, environment
-
-BRING_UP = "include:\n  - orchestrate.cluster\n"
+from tests.integration.jobs.conftest import BRING_UP, environment, parts
 
 
 def stage(title: str, function: str, /, **arguments: object) -> str:
@@ -37,39 +31,6 @@ def comment(result: object, title: str) -> str:
 def returned(result: object) -> dict[str, dict]:
     """The states of an orchestration, from salt-run --out=json."""
     return next(iter(result.data["data"].values()))
-
-
-@pytest.fixture
-def fresh(minions) -> Iterator[None]:
-    """No minion belongs to a cluster, nothing stands in the way."""
-
-    def forget():
-        for daemon in minions.values():
-            Path(daemon.config["root_dir"], "findings.json").unlink(missing_ok=True)
-            shutil.rmtree(Path(daemon.config["root_dir"], "parts"), ignore_errors=True)
-
-    forget()
-    yield
-    forget()
-
-
-@pytest.fixture
-def web() -> Iterator[None]:
-    """The test service of the cluster that is not there."""
-
-    class Hello(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    server = HTTPServer(("127.0.0.1", SERVICE_PORT), Hello)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield
-    server.shutdown()
-    server.server_close()
 
 
 def test_progress_goes_to_standard_error_while_a_stage_runs(orchestrate):
@@ -168,22 +129,20 @@ def test_test_mode_changes_nothing_and_says_what_would_be_done(orchestrate, fres
     told = "\n".join(ret["comment"] for ret in returned(result).values())
     assert "would do: kubeadm init: job-m (no control-plane node has the cluster)" in told
     assert "would do: Worker join: job-w" in told
-    assert not [d for d in minions.values() if Path(d.config["root_dir"], "parts").exists()]
+    assert not [name for name in minions if parts(minions, name).exists()]
 
 
-def test_a_dry_run_foresees_what_a_run_then_changes(orchestrate, fresh, web, minions):
+def test_a_dry_run_foresees_what_a_run_then_changes(orchestrate, standing, minions):
     """On a cluster that is whole nothing; on one of which something is gone, that and nothing else, node by node."""
-    assert orchestrate(BRING_UP).returncode == 0
     whole = orchestrate(BRING_UP, "test=True")
     assert [ret["changes"] for ret in returned(whole).values()] == [{}] * len(returned(whole))
     assert "would do" not in "\n".join(ret["comment"] for ret in returned(whole).values())
 
-    parts = {name: Path(daemon.config["root_dir"], "parts") for name, daemon in minions.items()}
     for name, part in (("job-w", "crio"), ("job-m", "cilium"), ("job-m", "cluster:marked"), ("job-ha", "haproxy")):
-        (parts[name] / part).unlink()
-    there = len(list(parts["job-ha"].iterdir()))
+        (parts(minions, name) / part).unlink()
+    there = len(list(parts(minions, "job-ha").iterdir()))
     foreseen = orchestrate(BRING_UP, "test=True")
-    assert len(list(parts["job-ha"].iterdir())) == there, "a dry run changes nothing"
+    assert len(list(parts(minions, "job-ha").iterdir())) == there, "a dry run changes nothing"
     done = orchestrate(BRING_UP)
     told, did = ({ret["__id__"]: ret["changes"] for ret in returned(run).values()} for run in (foreseen, done))
     assert told == did
@@ -194,9 +153,8 @@ def test_a_dry_run_foresees_what_a_run_then_changes(orchestrate, fresh, web, min
     }  # fmt: skip
 
 
-def test_a_dry_run_on_a_half_built_cluster_says_who_would_join_and_why(orchestrate, fresh, web, minions):
-    assert orchestrate(BRING_UP).returncode == 0
-    shutil.rmtree(Path(minions["job-w"].config["root_dir"], "parts"))
+def test_a_dry_run_on_a_half_built_cluster_says_who_would_join_and_why(orchestrate, standing, minions):
+    shutil.rmtree(parts(minions, "job-w"))
     told = "\n".join(ret["comment"] for ret in returned(orchestrate(BRING_UP, "test=True")).values())
     assert "would do: Worker join: job-w (not a member yet)" in told
     assert "kubeadm init" not in told
@@ -221,7 +179,7 @@ def test_findings_stop_the_run_before_any_change(orchestrate, fresh, minions, ro
     expected = "job-m: Preflight: port 6443 is taken by nginx (TCP ports): w\n    next: stop nginx"
     assert comment(result, "Nothing stands in the way") == expected + runbooks.see(["port-taken"])
     assert record.last_run(roots / "state" / "jobs")["result"] == "failed"
-    assert not [d for d in minions.values() if Path(d.config["root_dir"], "parts").exists()]
+    assert not [name for name in minions if parts(minions, name).exists()]
 
 
 def test_a_second_operator_is_told_who_works(orchestrate, roots):
