@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 # Files below one of these run in one process, one after another: they share what a run has once (the lab's network and
-# disk, a port) or what takes long to start (an API server, a Salt master). All others go by the file.
+# disk, a port) or what takes long to start (an API server, a Salt master). All others go by the file. A place comes
+# after the places in it.
 TOGETHER = (
     "tests/functional/kubernetes/",
     "tests/functional/",
     "tests/integration/cloud/",
     "tests/integration/jobs/",
 )
+# Groups that take minutes, the longest first: they begin first, or one process would still be at work on its own when
+# all others have nothing left to do.
+LONG = ("tests/integration/jobs/", "tests/functional/", "tests/integration/cloud/", "tests/functional/kubernetes/")
 
 
 def together(nodeid: str) -> str:
@@ -29,10 +33,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):
-        """Hands whole groups to a process that is free; the largest first."""
+        """Hands whole groups to a process that is free: those of LONG first, then those of most tests."""
 
         def _split_scope(self, nodeid: str) -> str:
             return together(nodeid)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if waiting := [place for place in LONG if place in self.workqueue]:
+                self.workqueue.move_to_end(waiting[0], last=False)
+            super()._assign_work_unit(node)
 
     return Together(config, log)
 
