@@ -23,6 +23,7 @@ together:
 - ``status`` with ``reason``: this instead of the work; with ``after_work`` the work is begun and only its answer is
   lost, as when the node that does it answers too late (596).
 - ``task_failure``: the task ends with that text, with ``after_work`` only after doing its work.
+- ``task_warning``: the task does its work and ends as ``WARNINGS: 1``, with that text in its log.
 - ``task_delay_s``: the task takes so much longer: before its work, with ``after_work`` after it. It can be aborted.
 - ``lock_timeout``: of ``guest`` (a change of the configuration is refused at once, all else fails in its task) or of
   ``storage`` (in the task).
@@ -98,6 +99,7 @@ _EFFECTS = frozenset(
         "status",
         "reason",
         "task_failure",
+        "task_warning",
         "task_delay_s",
         "after_work",
         "lock_timeout",
@@ -202,9 +204,15 @@ def _answer(merged: dict[str, Any], path: str) -> ApiError | None:
 def _task(merged: dict[str, Any], path: str) -> Injected | None:
     failure = merged.get("task_failure", _lock_timeout(merged, path))
     delay_s = float(merged.get("task_delay_s", 0.0))
-    if failure is None and not delay_s:
+    warning = merged.get("task_warning")
+    if failure is None and warning is None and not delay_s:
         return None
-    return Injected(None if failure is None else str(failure), bool(merged.get("after_work", False)), delay_s)
+    return Injected(
+        None if failure is None else str(failure),
+        bool(merged.get("after_work", False)),
+        delay_s,
+        None if warning is None else str(warning),
+    )
 
 
 def _lock_timeout(merged: dict[str, Any], path: str) -> str | None:

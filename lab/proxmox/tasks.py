@@ -104,11 +104,13 @@ class Injected:
         text: what it fails with; None lets it end by itself.
         after_work: only after doing its work.
         delay_s: how much longer it takes, in seconds.
+        warning: what it warns of once its work is done.
     """
 
     text: str | None = None
     after_work: bool = False
     delay_s: float = 0.0
+    warning: str | None = None
 
     def strike(self, task: Task) -> None:
         """Let the time pass, then fail; raises ProxmoxError for it."""
@@ -191,6 +193,8 @@ class Tasks:
             work(task)
             if injected and injected.after_work:
                 injected.strike(task)
+            if injected and injected.warning:
+                task.warn(injected.warning)
             exitstatus = f"WARNINGS: {task.warnings}" if task.warnings else "OK"
         except (ProxmoxError, MachineError, ApiError) as err:
             exitstatus = str(err).strip().replace("\n", " ") or "unknown error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -30,6 +31,7 @@ from saltern.proxmox.errors import (
 from saltern.proxmox.settings import Settings
 from saltern.proxmox.tasks import Upid
 
+_LOG = logging.getLogger(__name__)
 # Proxmox itself gives up on a call to another node after 30 s, and waits 10 s for a file lock before it says so.
 _CALL_TIMEOUT_S = 40
 # A ticket lives two hours; a live one is exchanged for a new one.
@@ -103,13 +105,20 @@ class Proxmox:
     Args:
         settings: where and who.
         pause: sleeps that many seconds while a task runs.
+        warn: is told what a task warns of that did its work.
 
     Raises: ProxmoxError when the API cannot be reached, is not trusted, or refuses the login.
     """
 
-    def __init__(self, settings: Settings, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pause: Callable[[float], None] = time.sleep,
+        warn: Callable[[str], None] = _LOG.warning,
+    ) -> None:
         self.settings = settings
         self._pause = pause
+        self._warn = warn
         base_url = f"https://{settings.address}/api2/json"
         self._session = ProxmoxHttpSession()
         self._session.headers["accept"] = JsonSerializer().get_accept_types()
@@ -154,14 +163,20 @@ class Proxmox:
             raise _not_proxmox(what, self.settings)
         return data
 
-    def task(self, method: str, path: str, /, *, timeout_s: float, **parameters: Any) -> None:
-        """Make a call that starts a task, and wait until the task has ended well. Raises: ProxmoxError."""
-        self.finish(f"{method} {path}", self.call(method, path, **parameters), timeout_s)
+    def task(self, method: str, path: str, /, *, timeout_s: float, **parameters: Any) -> Upid | None:
+        """Make a call that starts a task, and wait until the task has ended well.
+
+        Returns: the task; None when Proxmox was done at once. Raises: ProxmoxError.
+        """
+        upid: str | None = self.call(method, path, **parameters)
+        self.finish(f"{method} {path}", upid, timeout_s)
+        return None if upid is None else Upid.parse(upid)
 
     def finish(self, what: str, upid: str | None, timeout_s: float) -> None:
         """Wait for a started task; None is a call that Proxmox finished at once. Raises: ProxmoxError."""
         if upid is not None:
-            tasks.wait(self, what, Upid.parse(upid), timeout_s, self._pause)
+            for warning in tasks.wait(self, what, Upid.parse(upid), timeout_s, self._pause):
+                self._warn(f"{what}: done, with a warning of Proxmox: {warning}")
 
     def _authentication(self, base_url: str) -> ProxmoxHTTPAuthBase:
         settings = self.settings

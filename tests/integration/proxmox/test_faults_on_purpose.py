@@ -44,6 +44,16 @@ def test_task_fails_before_or_after_its_work(lab: Lab) -> None:
     assert lab.machines.running(101), "a failed start may have started the VM"
 
 
+def test_task_warns_and_has_done_its_work(lab: Lab) -> None:
+    client = lab.vm()
+    rules(lab, {"method": "POST", "path": ".*/status/start", "effect": {"task_warning": "no CPU flag"}})
+    started = client.post(f"{VM}/status/start")
+    assert client.task(started) == "WARNINGS: 1"
+    lines = [line["t"] for line in client.get(f"/nodes/pve/tasks/{started.data}/log").data]
+    assert lines == ["WARN: no CPU flag", "TASK WARNINGS: 1"]
+    assert lab.machines.running(101)
+
+
 def test_lock_timeouts(lab: Lab) -> None:
     client = lab.vm()
     rules(

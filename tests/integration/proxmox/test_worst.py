@@ -161,6 +161,9 @@ def _sequence(site: Site, dice: Random) -> int:
         while dice.random() < 0.25:
             commands.append(_command(dice, dice.choice(NAMES), provider))
         answers = site.run(*commands)
+        alone = len(commands) == 1 and commands[0].dies_at is None
+        if alone and found.harmless:
+            assert "done" in (answers[0] or {}), _story(site, "nothing that went wrong excuses", [str(answers[0])])
         made += sum(isinstance((answer or {}).get("done"), dict) for answer in answers)
     site.calm()
     return made

@@ -22,6 +22,8 @@ CHANGING = MAKING + REMOVING
 READING = [("GET", "/nodes"), ("GET", "/nodes/[^/]+/qemu"), ("GET", CONFIG), ("GET", "/nodes/[^/]+/tasks/.*")]
 READING += [("GET", "/cluster/nextid"), ("GET", "/nodes/[^/]+/qemu/.*/agent/.*"), ("POST", "/access/ticket")]
 GUEST_LOCKING = [call for call in CHANGING if "qemu" in call[1]]
+POLL = [("GET", "/nodes/[^/]+/tasks/[^/]+/status")]
+FAILED_POLLS = ((500, "got no worker process"), (595, "No route to host"), (596, "Connection timed out"))
 FAILURES = ("start failed: QEMU exited with code 1", "interrupted by signal", "VM is locked (backup)")
 # Such a task is aborted; only one whose call was not answered either, so that nobody knows it, is waited for.
 FOR_EVER_S = 5.0
@@ -30,11 +32,17 @@ IMPATIENCE_S = 0.4
 
 @dataclass
 class Trouble:
-    """All that is wrong for a while: the content of faults.json, and changes of the provider file that it calls for."""
+    """All that is wrong for a while: the content of faults.json, and changes of the provider file that it calls for.
+
+    Attributes:
+        mute: machines never answer.
+        harmless: nothing that would be an excuse for a command that fails.
+    """
 
     faults: dict[str, Any] = field(default_factory=dict)
     provider: dict[str, Any] = field(default_factory=dict)
     mute: bool = False
+    harmless: bool = True
     told: list[str] = field(default_factory=list)
 
     def rule(self, dice: Random, calls: list[tuple[str, str]], effect: dict[str, Any], most: int = 3) -> None:
@@ -50,7 +58,9 @@ def trouble(dice: Random) -> Trouble:
     """Return nothing, or one to three faults."""
     found = Trouble()
     for _ in range(dice.choice((0, 1, 1, 1, 2, 2, 3))):
-        _KINDS[dice.choice(list(_KINDS))](found, dice)
+        kind = dice.choice(list(_KINDS))
+        _KINDS[kind](found, dice)
+        found.harmless &= kind in _HARMLESS
     return found
 
 
@@ -73,6 +83,15 @@ def _endless_task(found: Trouble, dice: Random) -> None:
 def _failed_task(found: Trouble, dice: Random) -> None:
     effect = {"task_failure": dice.choice(FAILURES), "after_work": dice.random() < 0.5}
     found.rule(dice, CHANGING, effect)
+
+
+def _warning_task(found: Trouble, dice: Random) -> None:
+    found.rule(dice, CHANGING, {"task_warning": "no CPU flag"})
+
+
+def _failed_polls(found: Trouble, dice: Random) -> None:
+    status, reason = dice.choice(FAILED_POLLS)
+    found.rule(dice, POLL, {"status": status, "reason": reason}, most=8)
 
 
 def _error(found: Trouble, dice: Random) -> None:
@@ -125,6 +144,8 @@ _KINDS: dict[str, Callable[[Trouble, Random], None]] = {
     "slow task": _slow_task,
     "endless task": _endless_task,
     "failed task": _failed_task,
+    "task with a warning": _warning_task,
+    "failed polls": _failed_polls,
     "500": _error,
     "595": _no_route,
     "lost answer": _lost_answer,
@@ -136,3 +157,5 @@ _KINDS: dict[str, Callable[[Trouble, Random], None]] = {
     "no quorum": _no_quorum,
     "mute machine": _mute_machine,
 }
+# What the driver bears: a command that is alone in such trouble, and lives, does what it is to do.
+_HARMLESS = frozenset(("slow task", "task with a warning", "failed polls", "duplicate vmid"))

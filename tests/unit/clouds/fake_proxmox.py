@@ -30,6 +30,8 @@ from cryptography.x509.oid import NameOID
 USER, PASSWORD = "saltern@pve", "right password"
 TOKEN_NAME, TOKEN_VALUE = "cloud", "11111111-2222-3333-4444-555555555555"
 GIB = 1024**3
+# Stands for a status where there is no answer at all.
+_HUNG_UP = 0
 
 
 class RefusalError(Exception):
@@ -78,6 +80,8 @@ class FakeProxmox:
     on_start: Callable[[int, Guest], None] | None = None
     answers: bool = True
     lost: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    warnings: int = 0
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -92,6 +96,10 @@ class FakeProxmox:
     def fail(self, pattern: str, status: int, reason: str, times: int = 1, **errors: str) -> None:
         """Refuse the next calls that match, with that status and reason phrase."""
         self.faults.append(Fault(pattern, times, refusal=RefusalError(status, reason, errors)))
+
+    def hang_up(self, pattern: str, times: int = 1) -> None:
+        """Close the connection of the next calls that match, without an answer."""
+        self.fail(pattern, _HUNG_UP, "", times)
 
     def fail_task(self, pattern: str, exit_status: str, times: int = 1) -> None:
         """Let the next tasks that match end with that exit status, without effect."""
@@ -149,6 +157,15 @@ class FakeProxmox:
                 return fault.exit_status
         return None
 
+    def warn(self, pattern: str, *lines: str) -> None:
+        """Let the next task that matches do its work and warn of something."""
+
+        def warned() -> None:
+            self.log = [f"WARN: {line}" for line in lines]
+            self.warnings = len(lines)
+
+        self.before(pattern, warned)
+
     def _lose(self, what: str) -> None:
         for pattern in self.lost:
             if re.search(pattern, what):
@@ -180,7 +197,9 @@ class FakeProxmox:
     def task(self, kind: str, exit_status: str | None, effect: Callable[[], None]) -> str:
         """Make a task: its effect comes when it ends, after as many polls as are set."""
         upid = f"UPID:pve:{len(self.tasks):08X}:00000001:65000000:{kind}:{len(self.tasks)}:{USER}:"
-        self.tasks[upid] = {"left": self.polls_per_task, "status": exit_status or "OK", "effect": effect}
+        good = f"WARNINGS: {self.warnings}" if self.warnings else "OK"
+        self.tasks[upid] = {"left": self.polls_per_task, "status": exit_status or good, "effect": effect}
+        self.warnings = 0
         return upid
 
 
@@ -343,7 +362,10 @@ def _recent_tasks(fake: FakeProxmox, given: dict[str, Any], _fault: str | None) 
 
 
 def _task_log(fake: FakeProxmox, given: dict[str, Any], _fault: str | None, node: str, upid: str) -> Any:
-    return [{"n": 1, "t": "starting"}, {"n": 2, "t": f"TASK ERROR: {fake.tasks[upid]['status']}"}]
+    status = fake.tasks[upid]["status"]
+    good = status == "OK" or status.startswith("WARNINGS")
+    lines = ["starting", *fake.log, f"TASK {status}" if good else f"TASK ERROR: {status}"]
+    return [{"n": number, "t": line} for number, line in enumerate(lines, start=1)]
 
 
 def _abort(fake: FakeProxmox, given: dict[str, Any], _fault: str | None, node: str, upid: str) -> Any:
@@ -413,6 +435,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             data = self.fake.answer(self.command, parts.path.removeprefix("/api2/json/"), given, self.headers)
             self._send(200, "OK", {"data": data})
         except RefusalError as err:
+            if err.status == _HUNG_UP:
+                self.close_connection = True
+                return
             self._send(err.status, err.reason, {"data": None, "message": err.reason + "\n", "errors": err.errors or {}})
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815  # http.server's names

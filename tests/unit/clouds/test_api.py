@@ -6,6 +6,7 @@ import http.server
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -256,6 +257,87 @@ def test_a_failed_task_has_its_text_and_log(api: Proxmox, fake: FakeProxmox) -> 
         api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
     assert str(failed.value).startswith("POST nodes/pve/qemu/9000/status/stop: the task failed: it broke. ")
     assert failed.value.log[-1] == "TASK ERROR: it broke"
+
+
+POLL = "GET .*/tasks/.*/status"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(500, "got no worker process"), (595, "No route"), (596, "Timed out")])
+def test_a_poll_that_fails_is_asked_again(
+    api: Proxmox, fake: FakeProxmox, pauses: Pauses, status: int, reason: str
+) -> None:
+    fake.fail(POLL, status, reason, times=3)
+    api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
+    assert len(pauses) == 3
+
+
+def test_a_poll_whose_connection_is_cut_is_asked_again(api: Proxmox, fake: FakeProxmox, pauses: Pauses) -> None:
+    fake.hang_up(POLL, times=2)
+    api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
+    assert len(pauses) == 2
+
+
+def test_a_poll_that_is_not_answered_in_time_is_asked_again(
+    connect: Connect, fake: FakeProxmox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saltern.proxmox.api._CALL_TIMEOUT_S", 0.3)
+    api = connect()
+    fake.before(POLL, lambda: time.sleep(0.4))
+    api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
+
+
+def test_polls_that_fail_to_the_deadline_say_why(api: Proxmox, fake: FakeProxmox) -> None:
+    fake.fail(POLL, 595, "No route to host", times=1000)
+    with pytest.raises(errors.TimedOutError) as late:
+        api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=0)
+    assert "is not known to have ended: GET nodes/pve/tasks/UPID:" in late.value.text
+    assert late.value.text.endswith("/status: 595 No route to host; after 0 s")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        (400, "Parameter verification failed. (upid: no such task)", errors.NotFoundError),
+        (403, "Permission check failed (/nodes/pve, Sys.Audit)", errors.PermissionDeniedError),
+    ],
+)
+def test_a_definite_answer_to_a_poll_is_final(
+    api: Proxmox, fake: FakeProxmox, pauses: Pauses, status: int, reason: str, kind: type[errors.ProxmoxError]
+) -> None:
+    fake.fail(POLL, status, reason)
+    with pytest.raises(kind):
+        api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
+    assert pauses == []
+
+
+def test_a_task_with_warnings_has_done_its_work_and_they_are_told(provider: dict[str, Any], fake: FakeProxmox) -> None:
+    told: list[str] = []
+    api = Proxmox(provider_settings.read("p", provider), warn=told.append)
+    fake.warn("status/start", "no CPU flag", "iothread is only valid with virtio disk or virtio-scsi-single controller")
+    api.task("POST", "nodes/pve/qemu/9000/status/start", timeout_s=60)
+    assert fake.guests[9000].running
+    assert told == [
+        "POST nodes/pve/qemu/9000/status/start: done, with a warning of Proxmox: no CPU flag",
+        "POST nodes/pve/qemu/9000/status/start: done, with a warning of Proxmox: iothread is only valid with virtio "
+        "disk or virtio-scsi-single controller",
+    ]
+
+
+def test_warnings_that_cannot_be_read_make_no_failure(provider: dict[str, Any], fake: FakeProxmox) -> None:
+    told: list[str] = []
+    api = Proxmox(provider_settings.read("p", provider), warn=told.append)
+    fake.warn("status/start", "no CPU flag")
+    fake.fail("/log", 596, "Connection timed out")
+    api.task("POST", "nodes/pve/qemu/9000/status/start", timeout_s=60)
+    (line,) = told
+    assert "its log, which says what it warns of, cannot be read: GET nodes/pve/tasks/UPID:" in line
+
+
+def test_a_failed_task_keeps_its_reason_when_its_log_cannot_be_read(api: Proxmox, fake: FakeProxmox) -> None:
+    fake.fail_task("status/stop", "it broke")
+    fake.fail("/log", 596, "Connection timed out")
+    with pytest.raises(errors.TaskFailedError, match="it broke"):
+        api.task("POST", "nodes/pve/qemu/9000/status/stop", timeout_s=60)
 
 
 def test_a_call_that_ends_at_once_starts_no_wait(api: Proxmox, fake: FakeProxmox) -> None:

@@ -98,6 +98,11 @@ def test_a_slow_task_need_not_fail(tmp_path: Path) -> None:
     assert made.effect("POST", "/x").task == Injected(None, False, 1.5)
 
 
+def test_a_task_that_warns_need_not_fail(tmp_path: Path) -> None:
+    made = faults(tmp_path, {"rules": [{"path": ".*", "effect": {"task_warning": "no CPU flag"}}]})
+    assert made.effect("POST", "/x").task == Injected(warning="no CPU flag")
+
+
 def test_full_storages_are_known_until_the_file_says_otherwise(tmp_path: Path) -> None:
     made = faults(tmp_path, {"full_storages": ["local"]})
     made.effect("GET", "/x")
