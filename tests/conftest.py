@@ -18,7 +18,13 @@ TOGETHER = (
 )
 # Groups that take minutes, the longest first: they begin first, or one process would still be at work on its own when
 # all others have nothing left to do.
-LONG = ("tests/integration/jobs/", "tests/functional/", "tests/integration/cloud/", "tests/functional/kubernetes/")
+LONG = (
+    "tests/integration/jobs/",
+    "tests/functional/",
+    "tests/integration/proxmox/test_worst.py",
+    "tests/integration/cloud/",
+    "tests/functional/kubernetes/",
+)
 
 
 def together(nodeid: str) -> str:
