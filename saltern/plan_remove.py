@@ -94,6 +94,7 @@ class Leaving:
         facts: as ``kube_node.standing`` reports them.
         machine: as salt-cloud lists it ({id, state}); None when Proxmox has none of that name.
         answers: whether its minion answers; only asked of one that has no machine.
+        left: what an unfinished create has left of it, as phrases.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Leaving:
     facts: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] | None = None
     answers: bool = False
+    left: Sequence[str] = ()
 
     @property
     def registered(self) -> bool:

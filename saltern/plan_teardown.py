@@ -6,7 +6,7 @@ files. With machines that are destroyed anyway nothing of it is needed: then no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -67,6 +67,7 @@ class Picture:
         verified: whether the test service is part of the definition.
         standing: node -> what it carries (``kube_node.standing``), {} when that could not be asked.
         machines: name -> machine, as salt-cloud lists them, of the table's names.
+        left: name, of the table or not -> what an unfinished create has left of it, as phrases.
         silent: nodes of the table whose minions do not answer.
     """
 
@@ -76,6 +77,7 @@ class Picture:
     verified: bool = True
     standing: Mapping[str, Any] = field(default_factory=dict)
     machines: Mapping[str, Any] = field(default_factory=dict)
+    left: Mapping[str, Sequence[str]] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
 
 

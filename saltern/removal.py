@@ -15,7 +15,7 @@ from saltern import diagnosis, haproxy, plan_remove, readiness, removal_report, 
 from saltern.answers import STATE_FUNCTIONS
 from saltern.job import Job
 from saltern.model import Cluster
-from saltern.plan import CONTROL_PLANE
+from saltern.plan import CONTROL_PLANE, WORKER
 from saltern.plan_remove import NONE, OWN, REFUSED, STEP, WRITTEN, Leaving, Picture, Request
 from saltern.rows import Rows
 from saltern.run import Run, StageError, Told
@@ -91,12 +91,14 @@ def pictured(run: Run, salt_cloud: Sequence[str], names: Sequence[str], all_at_o
     origin = whom_to_ask(run, status, names)
     standing, members = reported(run, origin, names)
     machines = unmake.existing(run, salt_cloud)
-    unknown = [name for name in names if not _known(run, name, standing, members)]
+    left = unmake.left_behind(run, machines)
+    unknown = [name for name in names if name not in left and not _known(run, name, standing, members)]
     if unknown:
         raise StageError(*(_unknown(name) for name in unknown))
     running = answering_of(run, [name for name in names if name not in machines])
-    known = [_leaving(run, name, standing.get(name, {}), machines.get(name)) for name in names]
-    leaving = tuple(replace(node, answers=node.name in running) for node in known)
+    in_etcd = {member["name"] for member in members}
+    known = [_leaving(run, name, standing.get(name, {}), machines.get(name), name in in_etcd) for name in names]
+    leaving = tuple(replace(node, answers=node.name in running, left=left.get(node.name, ())) for node in known)
     return Picture(run.table, leaving, origin, members, balancers(run.cluster, leaving), status)
 
 
@@ -169,11 +171,16 @@ def _unknown(name: str) -> Problem:
     return Problem(name, STEP, cause, "salt-run cluster.status names the nodes", code=REFUSED)
 
 
-def _leaving(run: Run, name: str, facts: Mapping[str, Any], machine: Mapping[str, Any] | None) -> Leaving:
-    """A node by its row; without one, as the cluster knows it (etcd's members are control-plane nodes)."""
+def _leaving(
+    run: Run, name: str, facts: Mapping[str, Any], machine: Mapping[str, Any] | None, in_etcd: bool = False
+) -> Leaving:
+    """A node by its row; without one, as the cluster knows it (etcd's members are control-plane nodes).
+
+    One that nobody knows but the record of its create is a worker: no other is made without a row.
+    """
     row = run.cluster.nodes.get(name)
     if row is None:
-        role = facts["role"] or CONTROL_PLANE
+        role = facts["role"] or (CONTROL_PLANE if in_etcd else WORKER)
         return Leaving(name, role, facts["address"] or "", NONE, facts=facts, machine=machine)
     place = source.read([Path(directory) for directory in run.pillar_dirs], run.state_dir).place(("nodes", name))
     at = f"{place.file}:{place.line}" if place else ""
@@ -214,8 +221,7 @@ def machines_gone(run: Run, salt_cloud: Sequence[str], deadline_s: float) -> Tol
     names = _removal(run).planned.names
     if run.test:
         return Told(f"would destroy the machines of {', '.join(names)}", result=None)
-    gone = destroyed(run, run.job, salt_cloud, names, deadline_s)
-    return Told(f"destroyed {', '.join(gone)}" if gone else "no such machine", dict.fromkeys(gone, "destroyed"))
+    return unmake.told(destroyed(run, run.job, salt_cloud, names, deadline_s), "no such machine")
 
 
 def destroyed(
@@ -225,12 +231,14 @@ def destroyed(
     names: Sequence[str],
     deadline_s: float,
     rows_stay: bool = False,
-) -> list[str]:
-    """Destroy the machines that a job has emptied; its cordons are given back when that fails. Returns who was there.
+) -> dict[str, str]:
+    """Destroy the machines that a job has emptied; its cordons are given back when that fails.
 
     Args:
         run, salt_cloud, names, deadline_s, rows_stay: as for :func:`saltern.unmake.destroy`.
         job: the job of their departure; None when nothing was to be done.
+
+    Returns: as :func:`saltern.unmake.destroy`.
     """
     try:
         gone = unmake.destroy(run, salt_cloud, names, deadline_s, rows_stay)

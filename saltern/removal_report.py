@@ -64,10 +64,17 @@ def _going(picture: Picture) -> Iterator[str]:
         parts += [f"Node ({_state(node)})"] if node.registered else []
         parts += ["etcd member"] if node.name in members else []
         yield ", ".join(parts)
+        if node.left:
+            yield left_line(node.name, node.left)
         if node.row == WRITTEN:
             yield f"its row, which the product wrote: {node.row_at}"
     for balancer in picture.balancers:
         yield f"{balancer}: servers {', '.join(picture.names)} of HAProxy's backends"
+
+
+def left_line(name: str, left: Sequence[str]) -> str:
+    """What an unfinished create has left of a name, and goes with it."""
+    return f"{name}: what an unfinished create left: {', '.join(left)}"
 
 
 def _address(node: Leaving) -> str:

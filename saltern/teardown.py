@@ -14,6 +14,7 @@ from saltern import plan_teardown, readiness, stages, unmake
 from saltern.plan_remove import REFUSED, example
 from saltern.plan_teardown import STEP, Picture, Request
 from saltern.removal import FACTS_S, answering_of, foretold, told
+from saltern.removal_report import left_line
 from saltern.rows import Rows
 from saltern.run import Run, StageError, Told
 from saltern.steps import Call, Problem, Step
@@ -56,10 +57,12 @@ def planned(run: Run, salt_cloud: Sequence[str]) -> Told:
     answering = answering_of(run, run.table.all)
     silent = tuple(name for name in run.table.all if name not in answering)
     source = _source(run, tuple(name for name in run.table.control_plane if name in answering))
-    machines = {name: row for name, row in unmake.existing(run, salt_cloud).items() if name in run.table.all}
+    found = unmake.existing(run, salt_cloud)
+    machines = {name: row for name, row in found.items() if name in run.table.all}
     verified = run.cluster.verification.enabled
     addresses = {name: str(row.address) for name, row in run.cluster.nodes.items()}
-    picture = Picture(run.table, source, addresses, verified, _standing(run, source), machines, silent)
+    left = unmake.left_behind(run, found)
+    picture = Picture(run.table, source, addresses, verified, _standing(run, source), machines, left, silent)
     _teardown(run).picture = picture
     if request.keep_machines and silent:
         raise StageError(*(_unclean(name) for name in silent))
@@ -115,6 +118,7 @@ def _lines(run: Run, picture: Picture, teardown: Teardown) -> Iterator[str]:
         missing = [node for node in table.all if node not in picture.machines]
         rows = [row for row in Rows(run.state_dir, name).rows() if row in table.all]
         yield from (f"{INDENT}machine {row['id']} ({node}) with its disks" for node, row in picture.machines.items())
+        yield from (f"{INDENT}{left_line(*each)}" for each in sorted(picture.left.items()))
         yield f"{INDENT}minion keys of {', '.join(table.all)}"
         yield from [f"{INDENT}rows that the product wrote: {', '.join(rows)}"] if rows and not teardown.rebuild else []
         yield from [f"{INDENT}no machine on Proxmox: {', '.join(missing)}"] if missing else []
@@ -161,17 +165,21 @@ def reached(run: Run, stage: str) -> Told:
 def machines_gone(run: Run, salt_cloud: Sequence[str], deadline_s: float) -> Told:
     """The machines of the table are destroyed with their disks: workers, control plane, load balancers.
 
+    Before them goes what an unfinished create has left of a name that has no row (yet): a new worker's.
+
     Args:
         run: the run.
         salt_cloud: the command with its configuration.
         deadline_s: seconds for the machines of one role.
     """
-    table = _picture(run).table
+    picture = _picture(run)
+    table = picture.table
     if _teardown(run).request.keep_machines:
         return Told("the machines are kept")
+    rowless = sorted(set(picture.left) - set(table.all))
     if run.test:
-        return Told(f"would destroy {', '.join(table.all)}", result=None)
-    gone: list[str] = []
-    for names in (table.workers, table.control_plane, table.load_balancers):
-        gone += unmake.destroy(run, salt_cloud, names, deadline_s, rows_stay=_teardown(run).rebuild)
-    return Told(f"destroyed {', '.join(gone)}" if gone else "no such machines", dict.fromkeys(gone, "destroyed"))
+        return Told(f"would destroy {', '.join((*rowless, *table.all))}", result=None)
+    gone: dict[str, str] = {}
+    for names in (rowless, table.workers, table.control_plane, table.load_balancers):
+        gone |= unmake.destroy(run, salt_cloud, names, deadline_s, rows_stay=_teardown(run).rebuild)
+    return unmake.told(gone, "no such machines")

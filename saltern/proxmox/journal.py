@@ -59,6 +59,17 @@ class Record:
         """Whether there is anything to take back on Proxmox or on the master."""
         return bool(self.vmid is not None or self.seed_volid or self.key)
 
+    @property
+    def told(self) -> list[str]:
+        """What it says that was made or taken, as phrases for the operator."""
+        parts = [
+            (self.vmid, f"machine {self.vmid} on {self.node}"),
+            (self.seed_volid, f"seed image {self.seed_volid}"),
+            (self.key, "minion key"),
+            (self.address, f"reservation of {self.address}"),
+        ]
+        return [phrase for made, phrase in parts if made] or ["its record"]
+
     def note(self, **changes: Any) -> None:
         """Change fields and write them down before going on."""
         for key, value in changes.items():
@@ -114,6 +125,10 @@ class Journal:
     def in_the_making(self) -> set[str]:
         """Machines whose create runs in another process: the child of a run that was killed works on to its end."""
         return {record.name for record in self._records() if locks.is_held(self._lock(record.name))}
+
+    def begun(self) -> dict[str, Record]:
+        """Every record by its machine's name, whether its create died or runs."""
+        return {record.name: record for record in self._records()}
 
     def addresses(self) -> set[str]:
         """Addresses that creates have taken and Proxmox may not know yet."""

@@ -285,11 +285,11 @@ def test_a_removal_destroys_machine_key_and_row_or_says_why_not(
     assert "cloud-w-08" in machines() and "cloud-w-08" in accepted_keys() and Path(made["row"]).exists()
 
     root_api.nodes("pve").qemu(made["id"]).config.put(protection=0)
-    assert unmake.destroy(run, command, ["cloud-w-08", "cloud-w-99"], 120) == ["cloud-w-08"]
+    assert unmake.destroy(run, command, ["cloud-w-08", "cloud-w-99"], 120) == {"cloud-w-08": unmake.DESTROYED}
     assert "cloud-w-08" not in machines() and "cloud-w-08" not in accepted_keys() and not Path(made["row"]).exists()
 
     left_key(cloud_master, "cloud-w-08")
-    assert unmake.destroy(run, command, ["cloud-w-08"], 120) == []
+    assert unmake.destroy(run, command, ["cloud-w-08"], 120) == {}
     assert "cloud-w-08" not in accepted_keys()
 
 
@@ -374,8 +374,10 @@ def test_a_killed_create_is_made_anew(
     assert "cloud-w-07" not in accepted_keys()
 
 
-def test_a_destroy_removes_what_a_killed_create_left_when_its_machine_is_gone(
+def test_a_removal_removes_what_a_killed_create_left_when_its_machine_is_gone(
     salt_cloud: SaltCloud,
+    run: Run,
+    cloud_master: Any,
     killed_while: Callable[[str, list[str]], None],
     root_api: ProxmoxAPI,
     proxmox: Proxmox,
@@ -394,8 +396,11 @@ def test_a_destroy_removes_what_a_killed_create_left_when_its_machine_is_gone(
         signal.sigtimedwait([], 0.1)
     assert "cloud-w-07" in accepted_keys() and len(proxmox.images()) == 1
 
-    done = salt_cloud("-d", "cloud-w-07", "-y")
-    assert "minion key of cloud-w-07" in done.data[PROVIDER]["proxmox"]["cloud-w-07"]["removed"]
+    command = [str(SALT_CLOUD), f"--config-dir={cloud_master.config_dir}"]
+    _machine, left, *_ = unmake.left_behind(run, unmake.existing(run, command))["cloud-w-07"]
+    assert left.startswith("seed image local:iso/cloud-w-07-seed-")
+    assert unmake.destroy(run, command, ["cloud-w-07"], 120) == {"cloud-w-07": unmake.CLEANED}
+    assert unmake.left_behind(run, {}) == {}
     assert "cloud-w-07" not in accepted_keys()
     assert proxmox.images() == []
 

@@ -10,6 +10,7 @@ import pytest
 
 from saltern import plan, record, removal, unmake
 from saltern.plan_remove import DISMISSED, EMPTIED
+from saltern.proxmox.journal import Journal
 from saltern.rows import Rows
 from saltern.run import StageError
 from saltern.steps import TransportError
@@ -38,10 +39,12 @@ if words[0] == "-f":
 elif words[0] == "-d":
     name = words[2]
     print("The following virtual machines are set to be destroyed:")
-    if machines[name].get("broken"):
+    machine = machines.pop(name, {})
+    if machine.get("broken"):
         sys.exit("Error: There was an error destroying machines: the API is gone. Start it.")
-    tell({name: {"removed": ["machine"]}})
-    del machines[name]
+    record = state.parent / "state" / "saw-k8s" / "machines" / (name + ".json")
+    tell({name: {"removed": ["machine"]}} if machine or record.exists() else {})
+    record.unlink(missing_ok=True)
     state.write_text(json.dumps(machines))
 """
 
@@ -75,6 +78,11 @@ class Removing(Scene):
         if not self.cloud.exists():
             self.cloud.write_text(json.dumps(self.machines))
         return [sys.executable, "-c", SALT_CLOUD, str(self.cloud)]
+
+    def unfinished(self, name: str, **made: object) -> None:
+        """Leave what a create of this name has that died before Proxmox had its machine."""
+        with Journal(self.state / "saw-k8s" / "machines").claim(name) as record:
+            record.note(**made)
 
     def destroyed(self) -> list[str]:
         calls = self.cloud.with_name("calls")
@@ -237,6 +245,47 @@ def test_a_row_that_the_product_wrote_goes_with_the_machine(tmp_path):
     assert f"its row, which the product wrote: {rows.path('saw-k8s-w-05')}" in told.comment
     removal.machines_gone(scene.run, scene.salt_cloud, 1e6)
     assert rows.rows() == {}
+
+
+SEED = "local:iso/w-seed-0123456789abcdef.iso"
+
+
+def test_what_an_unfinished_create_left_goes_without_a_machine(tmp_path):
+    scene = Removing(tmp_path, node=WORKER, confirm=True)
+    del scene.machines[WORKER]
+    scene.standing[WORKER] = GONE
+    scene.master.react(WORKER, "*", Reaction(silent=True, alive=False))
+    scene.unfinished(WORKER, seed_node="pve", seed_volid=SEED, key=True)
+    plan = scene.plan()
+    assert f"{WORKER}: what an unfinished create left: seed image {SEED}, minion key" in plan.comment
+    told = removal.machines_gone(scene.run, scene.salt_cloud, 1e6)
+    assert scene.destroyed() == [f"-d -y {WORKER} --out=json"]
+    assert told.comment == f"cleaned up after an unfinished create of {WORKER}"
+    assert told.changes == {WORKER: "cleaned up after an unfinished create of"}
+    assert removal.machines_gone(scene.run, scene.salt_cloud, 1e6).comment == "no such machine"
+
+
+def test_a_name_that_only_a_record_knows_can_go(tmp_path):
+    scene = Removing(tmp_path, node="saw-k8s-w-05", confirm=True)
+    scene.unfinished("saw-k8s-w-05", address="192.168.100.158", node="pve", vmid=109)
+    text = scene.plan().comment
+    assert "saw-k8s-w-05 (worker): no machine (Proxmox has none), minion key" in text
+    line = "what an unfinished create left: machine 109 on pve, reservation of 192.168.100.158"
+    assert f"saw-k8s-w-05: {line}" in text
+    removal.reached(scene.run, EMPTIED)
+    removal.reached(scene.run, DISMISSED)
+    removal.machines_gone(scene.run, scene.salt_cloud, 1e6)
+    assert scene.destroyed() == ["-d -y saw-k8s-w-05 --out=json"]
+    removal.forgotten(scene.run)
+    assert scene.order() == ["kube_node.delete"]
+
+
+def test_a_strangers_machine_under_a_name_that_was_begun_is_nobodys(tmp_path):
+    scene = Removing(tmp_path, node="saw-k8s-w-05", confirm=True)
+    scene.unfinished("saw-k8s-w-05", node="pve", vmid=109)
+    scene.machines["saw-k8s-w-05"] = {"id": 199, "state": "running"}
+    ((node, cause),) = problems(scene.plan)
+    assert (node, cause.split(",")[0]) == ("saw-k8s-w-05", "neither the table")
 
 
 def test_what_forbids_it_is_told_before_anything_is_changed(scene):

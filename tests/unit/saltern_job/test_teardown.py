@@ -131,6 +131,21 @@ def test_machines_are_destroyed_by_role_and_no_node_is_bothered(tmp_path: Path):
     assert told.changes == dict.fromkeys(scene.machines, "destroyed")
 
 
+def test_what_unfinished_creates_left_goes_too(tmp_path: Path):
+    """Of a row's machine, and of a new worker that had no row yet."""
+    scene = TakingDown(tmp_path, confirm="saw-k8s")
+    del scene.machines["saw-k8s-w-04"]
+    scene.unfinished("saw-k8s-w-04", key=True)
+    scene.unfinished("saw-k8s-w-05", address="192.168.100.158")
+    text = scene.plan().comment
+    assert "  saw-k8s-w-04: what an unfinished create left: minion key\n" in text
+    assert "  saw-k8s-w-05: what an unfinished create left: reservation of 192.168.100.158\n" in text
+    told = teardown.machines_gone(scene.run, scene.salt_cloud, 1e6)
+    assert [line.split()[2] for line in scene.destroyed()][:2] == ["saw-k8s-w-05", "saw-k8s-w-01"]
+    assert told.comment.endswith("; cleaned up after an unfinished create of saw-k8s-w-05, saw-k8s-w-04")
+    assert not list((scene.state / "saw-k8s" / "machines").glob("*.json"))
+
+
 def test_a_cluster_that_is_dead_is_destroyed_all_the_same(tmp_path: Path):
     scene = TakingDown(tmp_path, confirm="saw-k8s")
     scene.master.react("*", "*", Reaction(silent=True, alive=False))
