@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import replace
@@ -669,15 +670,24 @@ def test_parallel_creates_share_the_slots_of_a_template(
     fake: FakeProxmox, provider: dict[str, Any], creation: Creation, place: Any, tmp_path: Path
 ) -> None:
     """Four creates, two slots: never three clones at once, and all four machines made."""
-    fake.polls_per_task = 2
+    fake.polls_per_task = 5
     names = [f"saw-k8s-w-0{index}" for index in range(1, 5)]
     failures: list[BaseException] = []
 
+    def pause(seconds: float) -> None:
+        time.sleep(seconds / 10)  # a real one: the four have to meet
+
     def create(name: str) -> None:
-        api = Proxmox(provider_settings.read("p", provider))
+        api = Proxmox(provider_settings.read("p", provider), pause)
         try:
             Creation(
-                api, creation.order, creation.minions, creation.journal, creation.slot_directory, lambda *said: None
+                api,
+                creation.order,
+                creation.minions,
+                creation.journal,
+                creation.slot_directory,
+                lambda *said: None,
+                pause,
             ).create(name, place("worker"))
         except CreateFailedError as err:
             failures.append(err)

@@ -16,6 +16,7 @@ from salt.utils.context import func_globals_inject
 
 from saltern.proxmox.journal import Journal
 from saltern.rows import KEPT_VARIABLE, Rows
+from tests.unit.clouds.conftest import Pauses
 from tests.unit.clouds.fake_proxmox import FakeProxmox, Guest
 
 ALIAS = "my-proxmox-config"
@@ -57,9 +58,12 @@ def told() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def call(
-    opts: dict[str, Any], events: list[str], told: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    opts: dict[str, Any], events: list[str], told: dict[str, dict[str, Any]], pauses: Pauses
 ) -> Iterator[Call]:
-    """call("list_nodes", ...) runs one function of the driver for the provider; events are recorded by their tags."""
+    """call("list_nodes", ...) runs one function of the driver for the provider; events are recorded by their tags.
+
+    The driver's pauses are recorded, too, and take no time.
+    """
     clouds = salt.loader.clouds(opts)
 
     def fire(key: str, msg: str, tag: str, args: dict[str, Any], **given: Any) -> None:
@@ -72,7 +76,8 @@ def call(
             "cloud.fire_event": fire,
             "cloud.filter_event": lambda tag, data, defaults: {key: data[key] for key in defaults},
         }
-        with func_globals_inject(loaded, __active_provider_name__=f"{ALIAS}:proxmox", __utils__=utils):
+        injected = {"__active_provider_name__": f"{ALIAS}:proxmox", "__utils__": utils, "_pause": pauses}
+        with func_globals_inject(loaded, **injected):
             return loaded(*args, **kwargs)
 
     yield run

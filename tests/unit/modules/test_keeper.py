@@ -109,7 +109,7 @@ def api_server(node: Member, status: int = 200) -> Iterator[None]:
     context.verify_mode = ssl.CERT_REQUIRED
     server = http.server.HTTPServer((name, 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     node.pillar["saltern"]["cluster"]["endpoint"] = {"address": name, "port": server.server_address[1]}
     try:
         yield

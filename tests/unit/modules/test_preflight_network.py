@@ -220,7 +220,7 @@ def rack(registry: int = 200, context: ssl.SSLContext | None = None) -> Iterator
     server.registry = registry
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()

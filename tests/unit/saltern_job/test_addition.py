@@ -68,6 +68,12 @@ class Scene(Bare):
         return len(self.master.sent), sum(len(sent.targets) for sent in self.master.sent)
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    """Nobody here holds a lock for a moment only: it is asked for once. (The patience itself: test_record.py.)"""
+    monkeypatch.setattr(record, "TAKE_S", 0.0)
+
+
 @pytest.fixture
 def scene(tmp_path):
     return Scene(tmp_path)

@@ -40,7 +40,7 @@ def api_server(directory: Path, statuses: list[int]) -> Iterator[Endpoint]:
     context.load_cert_chain(certificate(directory))
     server = http.server.ThreadingHTTPServer((str(LOOPBACK), 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield Endpoint(LOOPBACK, server.server_address[1])
     finally:
