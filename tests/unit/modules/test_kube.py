@@ -77,6 +77,13 @@ def test_a_missing_tool_says_how_to_install_it(node: Member) -> None:
         node.salt["kube.get"]("nodes")
 
 
+def test_patience_with_requests_that_get_lost_can_be_shortened(node: Member) -> None:
+    node.tool("kubectl", "sys.exit('dial tcp 192.0.2.1:6443: connect: connection refused')")
+    with pytest.raises(CommandExecutionError, match="connection refused"):
+        node.salt["kube.get"]("nodes", patience_s=0)
+    assert len(node.calls("kubectl")) == 1
+
+
 def test_a_tool_that_hangs_is_killed_and_named(node: Member) -> None:
     node.tool("kubectl", "import time; time.sleep(600)")
     with pytest.raises(CommandExecutionError, match=r"kubectl get nodes did not end within 0\.2 s"):
