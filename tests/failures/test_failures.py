@@ -120,6 +120,9 @@ def test_two_of_three_control_plane_nodes_lose_their_disks(shell: Shell, table: 
         assert f"\n{line}" in page, f"the runbook does not say: {line}"
         return shell.run("bash", "-c", line, timeout_s=1500).stdout
 
+    def alone(told: str) -> bool:
+        return survivor in told.partition("name:")[2] and not any(name in told for name in lost)
+
     def say_at_last(line: str, words: str) -> None:
         wait_until(f"{line} says {words}", lambda: words in typed(line), deadline_s=HEALTHY_S)
 
@@ -134,12 +137,14 @@ def test_two_of_three_control_plane_nodes_lose_their_disks(shell: Shell, table: 
         began = time.monotonic()
         for name in lost:
             typed(f"salt-cloud -y -a stop {name}")
-        typed(f"salt {survivor} cmd.run 'cp -a /var/lib/etcd /root/etcd-$(date +%F)'")
+        typed(f"salt {survivor} cmd.run 'cp -a /opt/sandbox/var/lib/etcd /root/etcd-$(date +%F)'")
         typed(
             f"salt {survivor} cmd.run \"sed -i '/- --name=/i\\    - --force-new-cluster' "
             '/etc/kubernetes/manifests/etcd.yaml"'
         )
-        wait_until("one member", lambda: lost[0] not in typed(f"salt {survivor} kube.etcd_members"), HEALTHY_S)
+        members = f"salt {survivor} kube.etcd_members"
+        assert f"\n{members}" in page
+        wait_until("one member", lambda: alone(shell.run("bash", "-c", members, check=False).stdout), HEALTHY_S)
         typed(f"salt {survivor} cmd.run \"sed -i '/--force-new-cluster/d' /etc/kubernetes/manifests/etcd.yaml\"")
         say_at_last(f"salt {survivor} kubeadm.status", "healthy:\n        True")
         typed(f"kubectl delete node {' '.join(lost)}")

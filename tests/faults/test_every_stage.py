@@ -1,7 +1,7 @@
 """Each fault at the beginning and in the middle of every stage: the next run always goes on, the last one finishes.
 
 It takes about 20 minutes a fault (`make test-faults`); a sample of it is part of the cluster tests
-(test_sample.py).
+(tests/cluster/test_07_resume.py).
 """
 
 from __future__ import annotations
