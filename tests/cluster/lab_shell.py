@@ -41,6 +41,10 @@ class Shell:
         """The parsed object(s) that ``kubectl ... -o json`` prints."""
         return self.json("kubectl", *argv, "-o", "json", timeout_s=timeout_s)
 
+    def renew_kubeconfig(self) -> None:
+        """The operator's kubeconfig of a cluster that was made anew: it has another CA."""
+        self.run("salt-run", "cluster.kubeconfig", f"path={self.environment['KUBECONFIG']}")
+
     def salt(self, target: str, function: str, *argv: str, timeout_s: float = 300) -> dict[str, Any]:
         """The returns of a Salt function by minion ID; the target is a glob or a list of names with commas."""
         kind = ("-L",) if "," in target else ()

@@ -73,6 +73,7 @@ class Walk:
         """A run that nobody strikes, which must succeed; returns its output."""
         ended, _ = self._run(None, Point(0))
         assert ended.code == 0, f"the run after the faults failed with {ended.code}:\n{ended.output[-8000:]}"
+        self.shell.renew_kubeconfig()
         return ended.output
 
     def _run(self, fault: Fault | None, point: Point) -> tuple[Ended, World]:

@@ -53,6 +53,7 @@ def test_the_cluster_is_taken_off_its_machines(shell: Shell, table: Cluster) -> 
         print(name, text)
     again = orchestrate(shell, "cluster")
     assert again.returncode == 0, again.stdout
+    shell.renew_kubeconfig()
     recovers("whole again on the same machines", lambda: is_healthy(shell), WHOLE_S)
     assert_whole(shell, table)
 
@@ -72,7 +73,7 @@ def test_the_cluster_is_rebuilt_with_new_machines(shell: Shell, table: Cluster) 
     print(built.stdout)
     print(f"rebuilt after {time.monotonic() - began:.0f} s", flush=True)
     assert built.returncode == 0, built.stdout
-    shell.run("salt-run", "cluster.kubeconfig", f"path={shell.environment['KUBECONFIG']}")
+    shell.renew_kubeconfig()
     recovers("whole after that", lambda: is_healthy(shell), WHOLE_S)
     assert shell.kubectl("get", "namespace", "kube-system")["metadata"]["uid"] != before
     assert_whole(shell, table)
