@@ -351,7 +351,7 @@ def destroy(name, call=None):
             removed += outcome.removed or ["the record of a create that died"]
         found = inventory.read(api).find(name)
         if found:
-            removed += remove.machine_and_seed(api, found, _pause)
+            removed += remove.machine_and_seed(api, found, record, _pause)
         if (found or name in cluster.nodes) and minions.accepted(name):
             minions.forget(name)
             removed.append("minion key")

@@ -34,7 +34,7 @@ OTHER_CODES: dict[str, str] = {
     "machine-not-created": "A machine was not created",
     "machine-silent": "A new machine did not answer",
     "machine-not-destroyed": "A machine was not destroyed",
-    "machine-leftover": "What an earlier create left cannot be removed",
+    "machine-leftover": "What an earlier create or destroy left cannot be removed",
     "proxmox-settings": "The provider file cannot be used",
     "proxmox-credentials": "Proxmox does not accept the user, password or token",
     "proxmox-permission": "The Proxmox user lacks a privilege",

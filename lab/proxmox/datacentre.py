@@ -99,9 +99,9 @@ class Datacentre:
         """Return where the built cloud-init drive of a VM is kept."""
         return self.directory / "cloudinit" / f"vm-{vmid}-cloudinit.iso"
 
-    def forget_guest(self, vmid: int) -> None:
+    def forget_guest(self, vmid: int, with_disks: bool = True) -> None:
         """Remove all that belongs to a VM except its machine: volumes, cloud-init drive, pool, configuration."""
-        for volume in self.volumes.of_guest(vmid):
+        for volume in self.volumes.of_guest(vmid) if with_disks else ():
             self.volumes.remove(volume.volid)
         self.cloudinit_iso(vmid).unlink(missing_ok=True)
         self.pools.remove_guest(vmid)

@@ -28,6 +28,8 @@ together:
 - ``lock_timeout``: of ``guest`` (a change of the configuration is refused at once, all else fails in its task) or of
   ``storage`` (in the task).
 - ``expired_ticket``: the ticket that the caller has is good no more, for this call and all later ones. Tokens stay.
+- ``disks_left``: a destroy cannot remove the VM's disks, says so in its log, and ends well all the same: as ``OK``
+  (releases up to 8) or with ``warnings`` (later ones).
 - ``vanish``: the VM of the path is gone, with its disks, just before the call.
 - ``number_taken``: a stranger's VM gets the number that the call (a clone) asks for: before the ``call`` is checked,
   or before its ``task`` begins. It stays, as ``stranger-NUMBER``.
@@ -64,6 +66,7 @@ class Effect:
         lost: the work is begun all the same; ``answer`` stands for its own.
         task: what happens to its task.
         expired_ticket: the caller's ticket is good no more.
+        disks_left: a destroy leaves the disks, and its task ends as ``OK`` or with ``warnings``.
         vanish: the VM that it is about is gone.
         number_taken: the VM ID that it asks for gets a stranger's: before the ``call``, or before its ``task``.
     """
@@ -73,6 +76,7 @@ class Effect:
     lost: bool = False
     task: Injected | None = None
     expired_ticket: bool = False
+    disks_left: str | None = None
     vanish: bool = False
     number_taken: str | None = None
 
@@ -104,12 +108,13 @@ _EFFECTS = frozenset(
         "after_work",
         "lock_timeout",
         "expired_ticket",
+        "disks_left",
         "vanish",
         "number_taken",
     ]
 )
 # The values of the effects that have a choice.
-_CHOICES = {"lock_timeout": ("guest", "storage"), "number_taken": ("call", "task")}
+_CHOICES = {"lock_timeout": ("guest", "storage"), "number_taken": ("call", "task"), "disks_left": ("OK", "warnings")}
 
 
 @dataclass
@@ -187,6 +192,7 @@ def _effect(merged: dict[str, Any], path: str) -> Effect:
         lost=answer is not None and bool(merged.get("after_work", False)),
         task=_task(merged, path),
         expired_ticket=bool(merged.get("expired_ticket", False)),
+        disks_left=merged.get("disks_left"),
         vanish=bool(merged.get("vanish", False)),
         number_taken=merged.get("number_taken"),
     )

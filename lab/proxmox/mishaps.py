@@ -7,7 +7,6 @@ from lab.proxmox.datacentre import Datacentre
 from lab.proxmox.faults import Effect
 from lab.proxmox.guests import Guest
 from lab.proxmox.routing import Call
-from lab.proxmox.volumes import Volume
 
 _DISK_BYTES = 1024**3
 
@@ -18,6 +17,7 @@ def strike(call: Call, effect: Effect) -> None:
     Raises:
         ProxmoxError: the VM that is to vanish is in use.
     """
+    call.disks_left = effect.disks_left
     if effect.vanish and "vmid" in call.args:
         vanish(call.datacentre, call.vmid)
     if effect.number_taken == "call" and "newid" in call.args:
@@ -46,7 +46,10 @@ def settle(datacentre: Datacentre, vmid: int, node: str) -> None:
     if datacentre.guests.find(vmid) is not None:
         return
     storage = next(each.name for each in datacentre.settings.storages if "images" in each.content)
-    volid = f"{storage}:vm-{vmid}-disk-0"
-    drive = f"{volid},size={config_values.print_size(_DISK_BYTES)}"
-    datacentre.guests.add(Guest(vmid, node, {"name": f"stranger-{vmid}", "memory": "512", "scsi0": drive}))
-    datacentre.volumes.add_image(Volume(volid, "images", "raw", _DISK_BYTES, int(datacentre.clock()), vmid))
+    # Locked while its disk is made, as a VM is that is created: until then nothing says whose the disk is.
+    guest = Guest(vmid, node, {"name": f"stranger-{vmid}", "memory": "512", "lock": "create"})
+    datacentre.guests.add(guest)
+    disk = datacentre.volumes.add_disk(storage, vmid, _DISK_BYTES)
+    guest.config = {key: value for key, value in guest.config.items() if key != "lock"}
+    guest.config["scsi0"] = f"{disk.volid},size={config_values.print_size(_DISK_BYTES)}"
+    datacentre.guests.save(guest)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lab.proxmox import cloudinit, config_values
 from lab.proxmox.datacentre import Datacentre
 from lab.proxmox.errors import ProxmoxError
 from lab.proxmox.guests import Guest
+from lab.proxmox.locks import storage_lock_timeout
 from lab.proxmox.machines import MachineConfig, MachineError, NetworkCard
 from lab.proxmox.tasks import Task
 
@@ -169,8 +170,16 @@ def reset(datacentre: Datacentre, vmid: int, node: str, task: Task, skip_lock: b
         datacentre.guests.save(guest)
 
 
-def destroy(datacentre: Datacentre, vmid: int, node: str, purge: bool, task: Task, skip_lock: bool = False) -> None:
-    """Remove a VM with its disks (``qmdestroy``).
+def destroy(
+    datacentre: Datacentre,
+    vmid: int,
+    node: str,
+    purge: bool,
+    task: Task,
+    skip_lock: bool = False,
+    disks_left: str | None = None,
+) -> None:
+    """Remove a VM with its disks (``qmdestroy``); with ``disks_left`` on purpose without them, which is no failure.
 
     Raises:
         ProxmoxError: locked, or a template that linked clones need.
@@ -186,4 +195,15 @@ def destroy(datacentre: Datacentre, vmid: int, node: str, purge: bool, task: Tas
             datacentre.ha.remove(f"vm:{vmid}")
         if purge:
             datacentre.access.remove_path(f"/vms/{vmid}")
-        datacentre.forget_guest(vmid)
+        if disks_left:
+            _tell_of_disks(datacentre, vmid, task.warn if disks_left == "warnings" else task.say)
+        datacentre.forget_guest(vmid, with_disks=not disks_left)
+
+
+def _tell_of_disks(datacentre: Datacentre, vmid: int, tell: Callable[[str], None]) -> None:
+    """Say of each disk why it stays; the second try, for disks without a VM, says the reason alone."""
+    for volume in datacentre.volumes.of_guest(vmid):
+        shared = datacentre.volumes.storage(volume.storage).shared
+        why = storage_lock_timeout(volume.storage, shared_storage=shared)
+        tell(f"Could not remove disk '{volume.volid}', check manually: {why}")
+        tell(str(why))

@@ -83,7 +83,7 @@ SALTERN_ROLES: dict[str, tuple[str, ...]] = {
         "VM.GuestAgent.Audit",
         "VM.PowerMgmt",
     ),
-    "SalternDisk": ("Datastore.AllocateSpace", "Datastore.Audit"),
+    "SalternDisk": ("Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.Audit"),
     "SalternSeed": ("Datastore.Allocate", "Datastore.AllocateTemplate", "Datastore.Audit"),
     "SalternNetwork": ("SDN.Use",),
 }

@@ -30,6 +30,7 @@ class Call:
         args: the parameters of path, query and body; strings until the schema check, then Python values.
         injected: what happens to the task of this call on purpose.
         before_task: what happens before the task of this call begins.
+        disks_left: a destroy leaves the disks on purpose, and its task ends as ``OK`` or with ``warnings``.
     """
 
     datacentre: Datacentre
@@ -37,6 +38,7 @@ class Call:
     args: dict[str, Any] = field(default_factory=dict)
     injected: Injected | None = None
     before_task: Callable[[], None] | None = None
+    disks_left: str | None = None
 
     @property
     def node(self) -> str:

@@ -97,9 +97,13 @@ class Volumes:
                 self._check_space(storage, size_bytes)
             elif self._is_full(storage):
                 raise _no_room_for_clone(self.storage(storage), base)
-            taken = {volume.volid for volume in self._images.values()}
+            return self.add_disk(storage, vmid, size_bytes, base)
+
+    def add_disk(self, storage: str, vmid: int, size_bytes: int, base: str | None = None) -> Volume:
+        """Make a disk of a VM without asking for room; it gets the first name that is free, as Proxmox's do."""
+        with self._guard:
             names = (f"{storage}:vm-{vmid}-disk-{number}" for number in range(1000))
-            volid = next(name for name in names if name not in taken)
+            volid = next(name for name in names if name not in self._images)
             return self._add(Volume(volid, "images", "raw", size_bytes, int(self._clock()), vmid, base))
 
     def allocate_cloudinit(self, storage: str, vmid: int) -> Volume:

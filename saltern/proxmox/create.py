@@ -193,7 +193,6 @@ class Creation:
         outcome = remove.made(self.api, record, self.minions, self.pause)
         if outcome.left:
             raise CreateFailedError(record.name, UnmendedError(), outcome)
-        record.address = None
 
     def _compared(self, existing: Machine, spec: MachineSpec) -> Created:
         found = machine.differences(spec, inventory.config(self.api, existing))

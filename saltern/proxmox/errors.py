@@ -117,6 +117,12 @@ class TaskFailedError(ProxmoxError):
         return super().__str__() + (f"\n  Last lines of the task's log:{told}" if told else "")
 
 
+class LeftDiskError(ProxmoxError):
+    """A destroyed machine has left a disk, which could not be removed either."""
+
+    codes = ("machine-leftover",)
+
+
 class TimedOutError(ProxmoxError):
     """Something did not happen within its time limit."""
 

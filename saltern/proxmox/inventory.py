@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.errors import NodeOfflineError, NotFoundError, RefusedError, UnknownTemplateError
+from saltern.proxmox.errors import (
+    MachineIdTakenError,
+    NodeOfflineError,
+    NotFoundError,
+    RefusedError,
+    UnknownTemplateError,
+)
 
 MIB = 1024**2
 GIB = 1024**3
@@ -129,12 +135,25 @@ def config_if_there(api: Proxmox, machine: Machine) -> dict[str, Any]:
         return {}
 
 
+def node_of(api: Proxmox, vmid: int) -> str | None:
+    """The node that a machine is on, by the list of the whole cluster: it has every machine, though not its name."""
+    rows = api.call("GET", "cluster/resources", type="vm")
+    return next((str(row["node"]) for row in rows if int(row["vmid"]) == vmid and row["type"] == "qemu"), None)
+
+
+def is_free(api: Proxmox, vmid: int) -> bool:
+    """Whether no machine has a number; anybody may ask that."""
+    try:
+        api.call("GET", "cluster/nextid", vmid=vmid)
+    except MachineIdTakenError:
+        return False
+    return True
+
+
 def addresses_in_use(api: Proxmox, machines: Iterable[Machine]) -> dict[str, str]:
     """The addresses that Proxmox gives to machines by ipconfigN: {address: machine's name}."""
     return {
-        address: machine.name
-        for machine in machines
-        for address in configured_addresses(config_if_there(api, machine))
+        address: machine.name for machine in machines for address in configured_addresses(config_if_there(api, machine))
     }
 
 

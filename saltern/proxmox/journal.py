@@ -28,6 +28,8 @@ class Record:
         upid: the task that may still run.
         unanswered: a call that may have started a task of which nothing is known: its answer has not come.
         seed_node, seed_volid: the seed image, once its upload was asked for.
+        disks, disk_node: its own disks (volume -> why Proxmox left it, if that is known), before it is destroyed, and
+            the node that it was on: one of them may be left.
         key: whether a minion key was accepted for it.
         previous_key: the public key that had been accepted under that name before, or None.
     """
@@ -40,6 +42,8 @@ class Record:
     unanswered: bool = False
     seed_node: str | None = None
     seed_volid: str | None = None
+    disks: dict[str, str] = field(default_factory=dict)
+    disk_node: str | None = None
     key: bool = False
     previous_key: str | None = None
     path: Path = field(default=Path(), repr=False)
@@ -57,7 +61,7 @@ class Record:
     @property
     def made_anything(self) -> bool:
         """Whether there is anything to take back on Proxmox or on the master."""
-        return bool(self.vmid is not None or self.seed_volid or self.key)
+        return bool(self.vmid is not None or self.seed_volid or self.disks or self.key)
 
     @property
     def told(self) -> list[str]:
@@ -65,6 +69,7 @@ class Record:
         parts = [
             (self.vmid, f"machine {self.vmid} on {self.node}"),
             (self.seed_volid, f"seed image {self.seed_volid}"),
+            (self.disks, f"disks {', '.join(self.disks)}"),
             (self.key, "minion key"),
             (self.address, f"reservation of {self.address}"),
         ]
@@ -84,8 +89,9 @@ class Record:
         part.replace(self.path)
 
     def close(self) -> None:
-        """All is well, or all is taken back: forget it."""
+        """All is well, or all is taken back: forget it. What is noted from here on begins a new record."""
         self.path.unlink(missing_ok=True)
+        vars(self).update(vars(Record(self.name, path=self.path)))
 
 
 class Journal:

@@ -9,15 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from saltern.proxmox import inventory, machine, tasks
+from saltern.proxmox import disks, inventory, machine, tasks
 from saltern.proxmox.api import Proxmox
 from saltern.proxmox.errors import (
     BusyError,
     MachineIdTakenError,
+    NodeOfflineError,
     NotFoundError,
     PermissionDeniedError,
     ProxmoxError,
     RefusedError,
+    TimedOutError,
+    UnreachableError,
 )
 from saltern.proxmox.inventory import Machine
 from saltern.proxmox.journal import Record
@@ -29,6 +32,8 @@ _REMOVAL_S = 120.0
 _NAME_PAUSE_S = 2.0
 # The types of the tasks that bring something new: a clone, an uploaded image.
 _BRINGING = ("qmclone", "imgcopy")
+# Errors of a call that may have been carried out all the same.
+_UNANSWERED = (NodeOfflineError, TimedOutError, UnreachableError)
 Result = TypeVar("Result")
 
 
@@ -71,11 +76,13 @@ def persistently(act: Callable[[], Result], pause: Callable[[float], None] = tim
     return act()
 
 
-def machine_and_seed(api: Proxmox, found: Machine, pause: Callable[[float], None] = time.sleep) -> list[str]:
+def machine_and_seed(
+    api: Proxmox, found: Machine, record: Record, pause: Callable[[float], None] = time.sleep
+) -> list[str]:
     """Stop a machine, wait, destroy it with its disks and its places in backup, replication and HA jobs.
 
     A seed image that is still in its drive goes too; an image that is not one of its own seeds stays. A machine that
-    is gone in the end is no failure, whoever removed it.
+    is gone in the end is no failure, whoever removed it. The record, a fresh one, has its disks until all are gone.
 
     Returns: what was removed, as phrases. Raises: ProxmoxError.
     """
@@ -87,10 +94,14 @@ def machine_and_seed(api: Proxmox, found: Machine, pause: Callable[[float], None
         _stop(api, found.path, pause)
         # Before their machine: when that cannot be destroyed, its drive still names those that are left.
         removed += [f"seed image {volid}" for volid in seeds if image(api, found.node, volid, pause)]
-        _delete(api, found.path, pause)
-    except ProxmoxError:
+        _destroyed(api, record, found.node, found.vmid, pause)
+    except ProxmoxError as err:
         if not _is_gone(api, found):
+            if not isinstance(err, _UNANSWERED):
+                record.close()
             raise
+    removed += _disks_removed(api, record, pause)
+    record.close()
     return removed
 
 
@@ -100,9 +111,10 @@ def made(api: Proxmox, record: Record, keys: Keys, pause: Callable[[float], None
     A machine of the recorded number but of another name is somebody else's: it is not touched.
     """
     outcome = Outcome()
-    acts: list[tuple[str, Callable[[], str | None]]] = [
+    acts: list[tuple[str, Callable[[], str | list[str] | None]]] = [
         (f"task {record.upid}", lambda: _task_ended(api, record, pause)),
         (f"machine {record.vmid} on {record.node}", lambda: _machine_removed(api, record, pause)),
+        (f"disks of {record.name}", lambda: _disks_removed(api, record, pause)),
         (f"seed image {record.seed_volid}", lambda: _seed_removed(api, record, pause)),
         (f"minion key of {record.name}", lambda: _key_removed(record, keys)),
     ]
@@ -112,7 +124,7 @@ def made(api: Proxmox, record: Record, keys: Keys, pause: Callable[[float], None
         except (ProxmoxError, OSError) as err:
             outcome.left.append(f"{title}: {err}")
         else:
-            outcome.removed += [removed] if removed else []
+            outcome.removed += [removed] if isinstance(removed, str) else removed or []
     if record.address:
         outcome.removed.append(f"reservation of {record.address}")
     if not outcome.left:
@@ -136,26 +148,41 @@ def _stop(api: Proxmox, path: str, pause: Callable[[float], None]) -> None:
     persistently(lambda: api.task("POST", f"{path}/status/stop", timeout_s=_REMOVAL_S), pause)
 
 
-def _delete(api: Proxmox, path: str, pause: Callable[[float], None]) -> None:
+def _destroyed(api: Proxmox, record: Record, node: str, vmid: int, pause: Callable[[float], None]) -> None:
+    """Destroy a machine; its disks are noted before, for the task ends well even when it could not remove one."""
+    path = f"nodes/{node}/qemu/{vmid}"
+    own = disks.of(api.call("GET", f"{path}/config"), vmid)
+    record.note(disks=dict.fromkeys(own, ""), disk_node=node)
     options = {"purge": 1, "destroy-unreferenced-disks": 1}
-    persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S, **options), pause)
+    task = persistently(lambda: api.task("DELETE", path, timeout_s=_REMOVAL_S, **options), pause)
+    # The log only adds why, and disks that are no part of the configuration; without it, what was noted is looked for.
+    with suppress(ProxmoxError):
+        record.note(disks=record.disks | disks.told_in(tasks.log_lines(api, task) if task else (), vmid))
+
+
+def _disks_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) -> list[str]:
+    """Remove what is left of the disks of a machine that was destroyed. Returns: the disks, as phrases."""
+
+    def delete(connection: Proxmox, node: str, volume: str) -> bool:
+        return image(connection, node, volume, pause)
+
+    gone = []
+    for volume, why in list(record.disks.items()):
+        if disks.removed(api, str(record.disk_node), volume, why, delete):
+            gone.append(disks.told(volume, why))
+        record.note(disks={other: reason for other, reason in record.disks.items() if other != volume})
+    return gone
 
 
 def _is_gone(api: Proxmox, found: Machine) -> bool:
     """Whether no node has the machine any more; its number may be another's by now."""
-    node = _node_of(api, found.vmid) or found.node
+    node = inventory.node_of(api, found.vmid) or found.node
     try:
         return bool(api.call("GET", f"nodes/{node}/qemu/{found.vmid}/config").get("name") != found.name)
     except NotFoundError:
         return True
     except PermissionDeniedError:
-        return _is_free(api, found.vmid)
-
-
-def _node_of(api: Proxmox, vmid: int) -> str | None:
-    """The node that a machine is on, by the list of the whole cluster: it has every machine, though not its name."""
-    rows = api.call("GET", "cluster/resources", type="vm")
-    return next((str(row["node"]) for row in rows if int(row["vmid"]) == vmid and row["type"] == "qemu"), None)
+        return inventory.is_free(api, found.vmid)
 
 
 def _task_ended(api: Proxmox, record: Record, pause: Callable[[float], None]) -> None:
@@ -190,18 +217,18 @@ def _machine_removed(api: Proxmox, record: Record, pause: Callable[[float], None
     if record.vmid is None:
         return None
     # A clone stays on its template's node until the end, and is then moved.
-    node = _node_of(api, record.vmid) or record.node
+    node = inventory.node_of(api, record.vmid) or record.node
     path = f"nodes/{node}/qemu/{record.vmid}"
     try:
         if _name_of(api, record.vmid, path, pause) != record.name:
             return None
         _stop(api, path, pause)
-        _delete(api, path, pause)
+        _destroyed(api, record, str(node), record.vmid, pause)
     except NotFoundError:
         return None
     except PermissionDeniedError:
         # Whose rights are on a pool is refused a machine that is not there as he is a stranger's.
-        if _is_free(api, record.vmid):
+        if inventory.is_free(api, record.vmid):
             return None
         raise
     removed = f"machine {record.vmid} on {node}"
@@ -221,15 +248,6 @@ def _name_of(api: Proxmox, vmid: int, path: str, pause: Callable[[float], None])
             )
         pause(_NAME_PAUSE_S)
     return str(name)
-
-
-def _is_free(api: Proxmox, vmid: int) -> bool:
-    """Whether no machine has a number; anybody may ask that."""
-    try:
-        api.call("GET", "cluster/nextid", vmid=vmid)
-    except MachineIdTakenError:
-        return False
-    return True
 
 
 def _seed_removed(api: Proxmox, record: Record, pause: Callable[[float], None]) -> str | None:

@@ -111,4 +111,5 @@ def destroy(call: Call) -> str:
         raise ProxmoxError(f"unable to remove VM {vmid} - used in HA resources and purge parameter not set.")
     if centre.running(guest):
         raise ProxmoxError(f"VM {vmid} is running - destroy failed")
-    return call.start("qmdestroy", vmid, lambda task: power.destroy(centre, vmid, node, purge, task, skip_lock))
+    left = call.disks_left
+    return call.start("qmdestroy", vmid, lambda task: power.destroy(centre, vmid, node, purge, task, skip_lock, left))

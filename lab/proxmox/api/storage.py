@@ -83,22 +83,19 @@ def volume(call: Call) -> dict[str, Any]:
     return {"path": str(path), "size": found.size, "used": found.size, "format": found.format}
 
 
-def _may_delete(call: Call) -> None:
-    """Need Datastore.Allocate for files; for a VM's disk its owner's Datastore.AllocateSpace and VM.Config.Disk do."""
-    vmid = next((volume.vmid for volume in _known(call) if volume.volid == _volid(call)), None)
-    path = f"/storage/{call.args['storage']}"
-    if vmid is None or not (call.may(path, "Datastore.AllocateSpace") and call.may(f"/vms/{vmid}", "VM.Config.Disk")):
-        call.require(path, "Datastore.Allocate")
-
-
 def _known(call: Call) -> list[Volume]:
     name = call.args["storage"]
     return call.datacentre.volumes.list(name) if name in call.datacentre.volumes.storages else []
 
 
-@route("DELETE", "/nodes/{node}/storage/{storage}/content/{volume}", _may_delete, {"delay": Integer(least=1, most=30)})
+@route(
+    "DELETE",
+    "/nodes/{node}/storage/{storage}/content/{volume}",
+    privilege("/storage/{storage}", "Datastore.Allocate"),
+    {"delay": Integer(least=1, most=30)},
+)
 def remove(call: Call) -> str:
-    """Remove a volume; an ``imgdel`` task."""
+    """Remove a volume, a VM's disk too, whatever one may do with that VM; an ``imgdel`` task."""
     centre, volid = call.datacentre, _volid(call)
     centre.volumes.storage(call.args["storage"])
 

@@ -113,7 +113,8 @@ class Estate:
         guests = self._guests()
         known = {guest.vmid for guest in guests}
         behind = self.machines.machines - {TEMPLATE_ID, *FOREIGN_MACHINES}
-        used = {drive.volume for guest in guests for drive in config_values.drives(guest.config).values()}
+        everybody = self.datacentre.guests.all()
+        used = {drive.volume for guest in everybody for drive in config_values.drives(guest.config).values()}
         named = {str(guest.config.get("name")) for guest in guests}
         return [
             *(f"half-made VM {guest.vmid}" for guest in guests if guest.lock or "name" not in guest.config),
@@ -133,13 +134,7 @@ class Estate:
         ]
 
     def _volumes(self, storage: str) -> list[str]:
-        template = f"{storage}:base-{TEMPLATE_ID}-disk-0"
-        strangers = {str(guest.vmid) for guest in self.datacentre.guests.all() if STRANGER.fullmatch(guest.name)}
-        return [
-            volume.volid
-            for volume in self.datacentre.volumes.list(storage)
-            if volume.volid != template and str(volume.vmid) not in strangers
-        ]
+        return [volume.volid for volume in self.datacentre.volumes.list(storage)]
 
     def _wrong_machine(self, guest: Guest) -> Iterator[str]:
         name = guest.name
@@ -197,7 +192,8 @@ class Estate:
             if STRANGER.fullmatch(guest.name):
                 content = (directory / "guests" / f"{guest.vmid}.json").read_bytes()
                 yield guest.name, hashlib.sha256(content).hexdigest()
-                yield f"disk of {guest.name}", str(asdict(volumes[f"ceph:vm-{guest.vmid}-disk-0"]))
+                disk = config_values.drives(guest.config)["scsi0"].volume
+                yield f"disk of {guest.name}", str(asdict(volumes[disk])) if disk in volumes else "gone"
 
 
 def _user_data(seed: dict[str, str]) -> dict[str, Any]:

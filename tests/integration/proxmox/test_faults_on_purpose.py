@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.integration.proxmox.conftest import Answer, Client, Lab
 
 TEMPLATE = "/nodes/pve/qemu/9000"
@@ -52,6 +54,26 @@ def test_task_warns_and_has_done_its_work(lab: Lab) -> None:
     lines = [line["t"] for line in client.get(f"/nodes/pve/tasks/{started.data}/log").data]
     assert lines == ["WARN: no CPU flag", "TASK WARNINGS: 1"]
     assert lab.machines.running(101)
+
+
+@pytest.mark.parametrize(("effect", "status", "mark"), [("OK", "OK", ""), ("warnings", "WARNINGS: 2", "WARN: ")])
+def test_a_destroy_that_leaves_the_disks_ends_well(lab: Lab, effect: str, status: str, mark: str) -> None:
+    client = lab.vm()
+    rules(lab, {"method": "DELETE", "path": VM, "effect": {"disks_left": effect}})
+    ended = client.delete(VM)
+    assert client.task(ended) == status
+    assert client.get(f"{VM}/config").reason == "Configuration file 'nodes/pve/qemu-server/101.conf' does not exist"
+    why = "can't lock file '/var/lock/pve-manager/pve-storage-local-lvm' - got timeout"
+    lines = [line["t"] for line in client.get(f"/nodes/pve/tasks/{ended.data}/log").data]
+    assert lines[-3:-1] == [
+        f"{mark}Could not remove disk 'local-lvm:vm-101-disk-0', check manually: {why}",
+        f"{mark}{why}",
+    ]
+    storage = "/nodes/pve/storage/local-lvm/content"
+    (left,) = client.get(storage, content="images", vmid=101).data
+    assert left["volid"] == "local-lvm:vm-101-disk-0"
+    assert client.task(client.delete(f"{storage}/{left['volid']}")) == "OK"
+    assert client.get(storage, content="images", vmid=101).data == []
 
 
 def test_lock_timeouts(lab: Lab) -> None:

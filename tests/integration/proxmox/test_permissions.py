@@ -91,6 +91,7 @@ def test_nothing_at_all_names_every_configuration_privilege(lab: Lab) -> None:
         ("GET", "/nodes/pve/qemu/101/agent/get-osinfo", "/vms/101, VM.GuestAgent.Audit|VM.GuestAgent.Unrestricted"),
         ("POST", "/nodes/pve/storage/local/upload", "/storage/local, Datastore.AllocateTemplate"),
         ("DELETE", "/nodes/pve/storage/local/content/iso/a.iso", "/storage/local, Datastore.Allocate"),
+        ("DELETE", "/nodes/pve/storage/local-lvm/content/vm-101-disk-0", "/storage/local-lvm, Datastore.Allocate"),
         ("GET", "/nodes/pve/status", "/nodes/pve, Sys.Audit"),
         ("GET", "/cluster/status", "/, Sys.Audit"),
         ("PUT", "/access/acl?path=/vms", "/vms, Permissions.Modify"),

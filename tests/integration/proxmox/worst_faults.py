@@ -90,6 +90,10 @@ def _warning_task(found: Trouble, dice: Random) -> None:
     found.rule(dice, CHANGING, {"task_warning": "no CPU flag"})
 
 
+def _left_disks(found: Trouble, dice: Random) -> None:
+    found.rule(dice, [("DELETE", DESTROY)], {"disks_left": dice.choice(("OK", "warnings"))})
+
+
 def _failed_polls(found: Trouble, dice: Random) -> None:
     status, reason = dice.choice(FAILED_POLLS)
     found.rule(dice, POLL, {"status": status, "reason": reason}, most=8)
@@ -147,6 +151,7 @@ _KINDS: dict[str, Callable[[Trouble, Random], None]] = {
     "failed task": _failed_task,
     "task with a warning": _warning_task,
     "failed polls": _failed_polls,
+    "disks left": _left_disks,
     "500": _error,
     "595": _no_route,
     "lost answer": _lost_answer,
@@ -159,4 +164,4 @@ _KINDS: dict[str, Callable[[Trouble, Random], None]] = {
     "mute machine": _mute_machine,
 }
 # What the driver bears: a command that is alone in such trouble, and lives, does what it is to do.
-_HARMLESS = frozenset(("slow task", "task with a warning", "failed polls", "duplicate vmid"))
+_HARMLESS = frozenset(("slow task", "task with a warning", "failed polls", "disks left", "duplicate vmid"))

@@ -261,6 +261,23 @@ def test_destroy_takes_away_what_a_dead_create_left(call: Call, fake: FakeProxmo
     assert accepted(opts) == []
 
 
+def test_destroy_tells_what_to_type_for_a_disk_that_stays_and_goes_on_with_the_next_call(
+    call: Call, fake: FakeProxmox, opts: dict[str, Any], defined_guest: Callable[..., Guest]
+) -> None:
+    fake.guests[100] = defined_guest()
+    disk = "local-lvm:vm-100-disk-0"
+    fake.leave_disk(disk, "storage is away")
+    fake.fail("DELETE .*/content/", 403, "Permission check failed (/storage/local-lvm, Datastore.Allocate)")
+    with pytest.raises(SaltCloudSystemExit, match=rf"node pve: pvesm free {disk}(?s:.)*/machine-leftover.md"):
+        call("destroy", NAME)
+    opts["destroy"] = True
+    assert NAME in call("list_nodes_min")
+    assert call("destroy", NAME)["removed"] == [f"disk {disk}, which Proxmox had left (storage is away)"]
+    assert fake.disks == set()
+    with pytest.raises(SaltCloudNotFound):
+        call("destroy", NAME)
+
+
 def left_by_a_dead_create(opts: dict[str, Any], name: str = NAME, **made: Any) -> Journal:
     """The record of a create that died, and the key that it accepted."""
     journal = Journal(Path(opts["saltern"]["state_dir"]) / "saw-k8s" / "machines")

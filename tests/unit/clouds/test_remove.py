@@ -5,16 +5,23 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from saltern.proxmox import inventory, locks, remove
 from saltern.proxmox.api import Proxmox
-from saltern.proxmox.errors import NotFoundError, RefusedError, TaskFailedError, TimedOutError
+from saltern.proxmox.errors import (
+    LeftDiskError,
+    NodeOfflineError,
+    NotFoundError,
+    RefusedError,
+    TaskFailedError,
+    TimedOutError,
+)
 from saltern.proxmox.inventory import Machine
-from saltern.proxmox.journal import Journal
+from saltern.proxmox.journal import Journal, Record
 from tests.unit.clouds.fake_proxmox import FakeProxmox, Guest
 
 SEED = "local:iso/saw-k8s-w-01-seed-0123456789abcdef.iso"
@@ -28,70 +35,202 @@ def found(fake: FakeProxmox, api: Proxmox, defined_guest: Callable[..., Guest]) 
     return machine
 
 
-def test_a_machine_is_stopped_and_purged(api: Proxmox, fake: FakeProxmox, found: Machine) -> None:
-    assert remove.machine_and_seed(api, found) == ["machine 100 on pve"]
+@pytest.fixture
+def record(journal: Journal) -> Iterator[Record]:
+    with journal.claim("saw-k8s-w-01") as claimed:
+        yield claimed
+
+
+def test_a_machine_is_stopped_and_purged(api: Proxmox, fake: FakeProxmox, found: Machine, record: Record) -> None:
+    assert remove.machine_and_seed(api, found, record) == ["machine 100 on pve"]
     assert fake.made("POST", "DELETE") == ["POST nodes/pve/qemu/100/status/stop", "DELETE nodes/pve/qemu/100"]
     assert fake.parameters("^DELETE") == {"purge": "1", "destroy-unreferenced-disks": "1"}
     assert 100 not in fake.guests
 
 
-def test_its_own_seed_goes_too_and_other_images_stay(api: Proxmox, fake: FakeProxmox, found: Machine) -> None:
+def test_its_own_seed_goes_too_and_other_images_stay(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
     others = {"local:iso/debian.iso": b"", "local:iso/saw-k8s-w-02-seed-0123456789abcdef.iso": b""}
     fake.images = {SEED: b"", **others}
     fake.guests[100].config |= {"ide2": f"{SEED},media=cdrom,size=1M", "ide0": "local:iso/debian.iso,media=cdrom"}
-    assert remove.machine_and_seed(api, found) == ["machine 100 on pve", f"seed image {SEED}"]
+    assert remove.machine_and_seed(api, found, record) == ["machine 100 on pve", f"seed image {SEED}"]
     assert fake.images == others
 
 
-def test_a_template_is_not_destroyed(api: Proxmox, fake: FakeProxmox) -> None:
+def test_a_template_is_not_destroyed(api: Proxmox, fake: FakeProxmox, record: Record) -> None:
     (template,) = inventory.read(api).templates
     with pytest.raises(RefusedError, match="it is a template"):
-        remove.machine_and_seed(api, template)
+        remove.machine_and_seed(api, template, record)
     assert fake.made("POST", "DELETE") == []
 
 
-def test_a_machine_that_does_not_stop_is_not_deleted(api: Proxmox, fake: FakeProxmox, found: Machine) -> None:
+def test_a_machine_that_does_not_stop_is_not_deleted(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
     fake.fail_task("status/stop", "VM quit/powerdown failed")
     with pytest.raises(TaskFailedError):
-        remove.machine_and_seed(api, found)
+        remove.machine_and_seed(api, found, record)
     assert 100 in fake.guests
 
 
 def test_the_seed_goes_before_its_machine_whose_drive_names_it(
-    api: Proxmox, fake: FakeProxmox, found: Machine
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
 ) -> None:
     fake.images = {SEED: b""}
     fake.guests[100].config["ide2"] = f"{SEED},media=cdrom,size=1M"
     fake.fail_task("DELETE .*/content", "imgdel failed")
     with pytest.raises(TaskFailedError):
-        remove.machine_and_seed(api, found)
+        remove.machine_and_seed(api, found, record)
     assert 100 in fake.guests
-    remove.machine_and_seed(api, found)
+    remove.machine_and_seed(api, found, record)
     assert (fake.images, 100 in fake.guests) == ({}, False)
 
 
 @pytest.mark.parametrize("call", ["status/stop", "DELETE nodes/pve/qemu/100"])
 def test_a_machine_that_somebody_else_removed_is_removed(
-    api: Proxmox, fake: FakeProxmox, found: Machine, call: str
+    api: Proxmox, fake: FakeProxmox, found: Machine, call: str, record: Record
 ) -> None:
     fake.before(call, lambda: fake.guests.pop(100) and None)
-    assert remove.machine_and_seed(api, found) == ["machine 100 on pve"]
+    assert remove.machine_and_seed(api, found, record) == ["machine 100 on pve"]
 
 
-def test_a_machine_that_is_there_is_not_taken_for_gone(api: Proxmox, fake: FakeProxmox, found: Machine) -> None:
+def test_a_machine_that_is_there_is_not_taken_for_gone(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
     fake.fail_task("DELETE nodes/pve/qemu/100", "storage 'local-lvm' does not exist")
     with pytest.raises(NotFoundError):
-        remove.machine_and_seed(api, found)
+        remove.machine_and_seed(api, found, record)
 
 
-def test_a_machine_that_moved_is_not_taken_for_gone(api: Proxmox, fake: FakeProxmox, found: Machine) -> None:
+def test_a_machine_that_moved_is_not_taken_for_gone(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
     def moved() -> None:
         fake.guests[100].node = "pve2"
 
     fake.nodes["pve2"] = "online"
     fake.before("status/stop", moved)
     with pytest.raises(NotFoundError):
-        remove.machine_and_seed(api, found)
+        remove.machine_and_seed(api, found, record)
+
+
+DISK = "local-lvm:vm-100-disk-0"
+LOCKED = "can't lock file '/var/lock/pve-manager/pve-storage-local-lvm' - got timeout"
+
+
+@pytest.mark.parametrize("linked", [DISK, "ceph:base-9000-disk-0/vm-100-disk-0", "local:100/vm-100-disk-0.qcow2"])
+def test_a_disk_that_the_destroy_left_is_removed_and_told(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record, linked: str
+) -> None:
+    fake.guests[100].config |= {"scsi0": f"{linked},size=20G", "efidisk0": "local-lvm:base-9000-disk-1,size=4M"}
+    fake.disks = {"local-lvm:vm-1000-disk-0", "local-lvm:base-9000-disk-1"}
+    fake.leave_disk(linked, LOCKED)
+    told = remove.machine_and_seed(api, found, record)
+    assert told == ["machine 100 on pve", f"disk {linked}, which Proxmox had left ({LOCKED})"]
+    assert fake.disks == {"local-lvm:vm-1000-disk-0", "local-lvm:base-9000-disk-1"}
+    assert not record.begun
+
+
+def test_a_disk_that_only_the_log_names_is_removed(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.leave_disk("local-lvm:vm-100-state-before", LOCKED)
+    remove.machine_and_seed(api, found, record)
+    assert fake.disks == set()
+
+
+def test_a_disk_that_went_at_the_second_try_is_not_looked_for_twice(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.leave_disk(DISK, LOCKED, still_there=False)
+    assert remove.machine_and_seed(api, found, record) == ["machine 100 on pve"]
+    assert len(fake.made("DELETE")) == 1
+
+
+def test_without_the_log_the_machine_s_own_disks_are_looked_for(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.leave_disk(DISK, LOCKED)
+    fake.fail("/log$", 596, "Connection timed out")
+    told = remove.machine_and_seed(api, found, record)
+    assert told == ["machine 100 on pve", f"disk {DISK}, which Proxmox had left"]
+    assert fake.disks == set()
+
+
+def test_a_disk_that_cannot_be_removed_stays_noted_and_is_removed_by_the_next_command(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.leave_disk(DISK, LOCKED)
+    fake.fail(r"DELETE .*/content/", 403, "Permission check failed (/storage/local-lvm, Datastore.Allocate)")
+    with pytest.raises(LeftDiskError) as left:
+        remove.machine_and_seed(api, found, record)
+    assert str(left.value) == (
+        f"Removing disk {DISK}, which Proxmox had left ({LOCKED}): 403 Permission check failed (/storage/local-lvm, "
+        f"Datastore.Allocate). On the Proxmox node pve: pvesm free {DISK}. Then run the same command again."
+    )
+    assert record.begun and record.disks == {DISK: LOCKED}
+    assert remove.made(api, record, Keys()).removed == [f"disk {DISK}, which Proxmox had left ({LOCKED})"]
+    assert (fake.disks, record.begun) == (set(), False)
+
+
+def test_a_storage_that_cannot_be_asked_is_told_with_the_disk(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.fail("GET .*/content", 500, "storage 'local-lvm' is not online")
+    with pytest.raises(LeftDiskError, match=f"Looking for disk {DISK} of a destroyed machine: 500 storage .* not onl"):
+        remove.machine_and_seed(api, found, record)
+    assert record.disks == {DISK: ""}
+
+
+def test_a_disk_of_the_machine_that_has_the_number_now_is_not_touched(
+    api: Proxmox, fake: FakeProxmox, record: Record
+) -> None:
+    fake.guests[100] = Guest({"name": "stranger", "scsi0": f"{DISK},size=8G"})
+    fake.disks = {DISK, "local-lvm:vm-100-disk-1"}
+    record.note(disks={DISK: "", "local-lvm:vm-100-disk-1": ""}, disk_node="pve")
+    outcome = remove.made(api, record, Keys())
+    assert outcome.removed == ["disk local-lvm:vm-100-disk-1, which Proxmox had left"]
+    assert (fake.disks, record.begun) == ({DISK}, False)
+
+
+def test_a_disk_is_not_touched_while_nobody_can_tell_whose_it_is(
+    api: Proxmox, fake: FakeProxmox, record: Record
+) -> None:
+    fake.guests[100] = Guest({"lock": "clone"})
+    fake.disks = {DISK}
+    record.note(disks={DISK: ""}, disk_node="pve")
+    (left,) = remove.made(api, record, Keys()).left
+    assert "its number 100 is another machine's by now, which is locked (clone)" in left
+    assert (fake.disks, record.disks) == ({DISK}, {DISK: ""})
+
+
+def test_what_a_failed_create_made_goes_with_a_disk_that_its_destroy_left(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.leave_disk(DISK, LOCKED)
+    record.note(node="pve", vmid=100)
+    removed = remove.made(api, record, Keys()).removed
+    assert removed == ["machine 100 on pve", f"disk {DISK}, which Proxmox had left ({LOCKED})"]
+    assert (fake.disks, record.begun) == (set(), False)
+
+
+def test_a_destroy_that_is_refused_leaves_no_record_of_a_machine_that_is_well(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.fail("DELETE nodes/pve/qemu/100", 500, "can't remove VM 100 - protection mode enabled")
+    with pytest.raises(RefusedError):
+        remove.machine_and_seed(api, found, record)
+    assert not record.begun
+
+
+def test_a_destroy_whose_answer_is_lost_keeps_the_disks_in_mind(
+    api: Proxmox, fake: FakeProxmox, found: Machine, record: Record
+) -> None:
+    fake.fail("DELETE nodes/pve/qemu/100", 596, "Connection timed out")
+    with pytest.raises(NodeOfflineError):
+        remove.machine_and_seed(api, found, record)
+    assert record.disks == {DISK: ""}
 
 
 class Keys:

@@ -121,6 +121,7 @@ def test_full_storages_are_known_until_the_file_says_otherwise(tmp_path: Path) -
         ({"path": ".*"}, "effect"),
         ({"path": ".*", "effect": {"lock_timeout": "cluster"}}, "lock_timeout is 'cluster'"),
         ({"path": ".*", "effect": {"number_taken": True}}, "call or task"),
+        ({"path": ".*", "effect": {"disks_left": True}}, "OK or warnings"),
     ],
 )
 def test_broken_rules(tmp_path: Path, rule: dict[str, Any], text: str) -> None:
