@@ -24,7 +24,9 @@ from tests.cluster.test_02_failover import node_is_ready
 from .recovery import api_answers, is_healthy, orchestrate, recovers, requests
 
 API_GAP_LIMIT_S = 5.0
-HEALTHY_S = 300.0  # a bound for a broken run, no aim: docs/performance.md has the figures
+# A bound for a broken run, no aim (docs/operations.md has the figures): what gave up while the API was away, as Cilium's
+# operator does, waits up to 5 minutes before the kubelet tries it again (kubelet, MaxContainerBackOff).
+HEALTHY_S = 420.0
 PARTITION_S = 120.0
 AHEAD_S = 90
 EXTRA_WORKER = "saw-k8s-w-05"
