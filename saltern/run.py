@@ -220,9 +220,9 @@ class Run:
             self.close(record.SUCCEEDED)
             return Told(self.foretold, result=None)
         self._prefix = f"stage {self._number(title)}: {title} | "
-        self.tell("begins")
         started = self.clock()
         try:
+            self.tell("begins")
             told = work()
         except EXPECTED as err:
             told = Told(runbooks.told(err), result=False)

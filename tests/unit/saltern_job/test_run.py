@@ -186,6 +186,19 @@ def test_an_interrupt_cleans_up_records_it_and_goes_on_up(scene):
     assert record.read_owner(scene.state / "saw-k8s" / "lock") is None
 
 
+def test_an_interrupt_while_a_stage_is_announced_lets_go_too(scene):
+    scene.run.do("First", lambda: stages.begin(scene.run))
+
+    def interrupted(line):
+        raise KeyboardInterrupt
+
+    scene.run.report = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        scene.run.do("Second", lambda: Told("never"))
+    assert scene.record()["result"] == "interrupted"
+    assert record.read_owner(scene.state / "saw-k8s" / "lock") is None
+
+
 def test_a_step_is_recorded_in_the_stage_in_which_it_ended(scene):
     scene.run.do("First", lambda: stages.begin(scene.run))
     scene.master.accepted |= {"n1"}
