@@ -69,10 +69,10 @@ test-drift:
 	@$(SETUP) exec pytest -s tests/drift
 
 test-resume:
-	@$(SETUP) exec pytest -s tests/cluster/test_07_resume.py
+	@$(SETUP) exec pytest -s tests/faults/test_sample.py
 
 test-faults:
-	@$(SETUP) exec pytest -s tests/faults
+	@$(SETUP) exec pytest -s tests/faults/test_every_stage.py
 
 lint:
 	@$(SETUP) exec ruff check .

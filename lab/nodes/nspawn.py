@@ -20,13 +20,14 @@ ENVIRONMENT = {
 # systemd-nspawn(1), --keep-unit: it ends so when the node has asked for a reboot, for its service to start it again.
 REBOOTS = 133
 # Runs the command after $1, and again after each of the node's reboots, with the cleaning of $1 before. A TERM is for
-# the command; "wait" ends early when one comes.
+# the command; "wait" ends early when one comes. One that comes before the command's number is known is passed on then.
 _KEEP = f"""
 clean=$1; shift
-trap 'ended=1; kill -TERM "$child"' TERM
+trap 'ended=1; [ -z "$child" ] || kill -TERM "$child"' TERM
 while :; do
-    "$@" &
+    child=; "$@" &
     child=$!
+    [ -z "${{ended:-}}" ] || kill -TERM "$child"
     wait "$child"; status=$?
     while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done
     [ "$status" -eq {REBOOTS} ] && [ -z "${{ended:-}}" ] || exit "$status"

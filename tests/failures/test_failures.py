@@ -24,8 +24,8 @@ from tests.cluster.test_02_failover import node_is_ready
 from .recovery import api_answers, is_healthy, orchestrate, recovers, requests
 
 API_GAP_LIMIT_S = 5.0
-# A bound for a broken run, no aim (docs/operations.md has the figures): what gave up while the API was away, as Cilium's
-# operator does, waits up to 5 minutes before the kubelet tries it again (kubelet, MaxContainerBackOff).
+# A bound for a broken run, no aim (docs/operations.md has the figures): what gave up while the API was away, as the
+# operator of Cilium does, waits up to 5 minutes before the kubelet tries it again (kubelet, MaxContainerBackOff).
 HEALTHY_S = 420.0
 PARTITION_S = 120.0
 AHEAD_S = 90

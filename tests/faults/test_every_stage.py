@@ -1,7 +1,7 @@
 """Each fault at the beginning and in the middle of every stage: the next run always goes on, the last one finishes.
 
-It takes about 20 minutes a fault (`make test-faults`); a sample of it is part of the cluster tests
-(tests/cluster/test_07_resume.py).
+It takes about 20 minutes a fault (`make test-faults`); a sample of it is test_sample.py
+(`make test-resume`).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -185,7 +186,9 @@ def start(run_cli, minions, roots: Path):
         (roots / "salt" / "orchestrate" / "story.sls").write_text(text)
         argv = [*run_cli.cmdline("state.orchestrate", "orchestrate.story")]
         pipe = subprocess.PIPE
-        return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environment())
+        # A shell starts what is to run in the background with SIGINT ignored, and so would be what tests start there.
+        heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environment(), preexec_fn=heeding)
 
     return started
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from saltern.model import Cluster
+from tests.cluster.lab_shell import Shell
 from tests.faults.faults import named
 from tests.faults.walk import Walk, beginning, middle, without_machines
 from tests.faults.whole import assert_whole, stages
-
-from .lab_shell import Shell
 
 MACHINES = "The machines of the table run"
 PREPARED = "Nodes are prepared: system, binaries, CRI-O, kubelet, HAProxy"
