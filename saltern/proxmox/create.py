@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from saltern.proxmox import inventory, locks, machine, remove, seed
 from saltern.proxmox.api import Image, Proxmox
 from saltern.proxmox.errors import (
+    UNANSWERED,
     AgentNotRunningError,
     BusyError,
     MachineIdTakenError,
     MachineSilentError,
-    NodeOfflineError,
     NotFoundError,
     PermissionDeniedError,
     ProxmoxError,
-    TimedOutError,
-    UnreachableError,
 )
 from saltern.proxmox.inventory import Inventory, Machine
 from saltern.proxmox.journal import Journal, Record
@@ -353,7 +351,7 @@ class Creation:
         """Make a call and wait for its task, noting the task while it runs."""
         try:
             upid = self.api.call(method, path, **parameters)
-        except (NodeOfflineError, TimedOutError, UnreachableError):
+        except UNANSWERED:
             raise  # it may have been carried out all the same: what is noted as unanswered stays so
         except ProxmoxError:
             record.note(unanswered=False)

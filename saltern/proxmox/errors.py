@@ -129,6 +129,10 @@ class TimedOutError(ProxmoxError):
     codes = ("proxmox-timed-out",)
 
 
+# Errors of a call that may have been carried out all the same: no answer to it has come.
+UNANSWERED = (NodeOfflineError, TimedOutError, UnreachableError)
+
+
 class MachineSilentError(TimedOutError):
     """A new machine was started and did not answer."""
 

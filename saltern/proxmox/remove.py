@@ -12,15 +12,13 @@ from typing import Protocol, TypeVar
 from saltern.proxmox import disks, inventory, machine, tasks
 from saltern.proxmox.api import Proxmox
 from saltern.proxmox.errors import (
+    UNANSWERED,
     BusyError,
     MachineIdTakenError,
-    NodeOfflineError,
     NotFoundError,
     PermissionDeniedError,
     ProxmoxError,
     RefusedError,
-    TimedOutError,
-    UnreachableError,
 )
 from saltern.proxmox.inventory import Machine
 from saltern.proxmox.journal import Record
@@ -32,8 +30,6 @@ _REMOVAL_S = 120.0
 _NAME_PAUSE_S = 2.0
 # The types of the tasks that bring something new: a clone, an uploaded image.
 _BRINGING = ("qmclone", "imgcopy")
-# Errors of a call that may have been carried out all the same.
-_UNANSWERED = (NodeOfflineError, TimedOutError, UnreachableError)
 Result = TypeVar("Result")
 
 
@@ -97,7 +93,7 @@ def machine_and_seed(
         _destroyed(api, record, found.node, found.vmid, pause)
     except ProxmoxError as err:
         if not _is_gone(api, found):
-            if not isinstance(err, _UNANSWERED):
+            if not isinstance(err, UNANSWERED):
                 record.close()
             raise
     removed += _disks_removed(api, record, pause)
